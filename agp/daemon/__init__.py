@@ -1,0 +1,1 @@
+"""The composition root: home, configuration, the daemon's start and stop, and the launcher."""

@@ -1,0 +1,86 @@
+"""The configuration: one TOML file into one frozen value; every default is the safe one."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from agp.contracts.base import Contract, Digest
+from agp.errors import ConfigurationError
+
+
+class Config(Contract):
+    """What `config.toml` may say. Absent settings have the values below."""
+
+    version: Literal[1] = 1
+    origin: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-z0-9./_-]+$")] = (
+        "agp.local/journal"
+    )
+    """The checkpoint's origin; choose a name of your own before the first event."""
+    approval_timeout_s: Annotated[int, Field(ge=5, le=82_800)] = 600
+    """How long a person may think; always shorter than the hook's own timeout."""
+    reconnect_s: Annotated[int, Field(ge=1, le=300)] = 30
+    """How long a bridge looks for the daemon, counted anew after each break."""
+    reattach_grace_s: Annotated[int, Field(ge=1, le=600)] = 45
+    """How long the daemon waits for a waiter or a launcher that was cut off."""
+    hooks_deadline_s: Annotated[int, Field(ge=5, le=300)] = 60
+    """How long a harness may take to show live hooks before it is killed."""
+    call_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    """How long a call that AGP executes itself may run."""
+    checkpoint_every_events: Annotated[int, Field(ge=1)] = 1000
+    checkpoint_every_s: Annotated[int, Field(ge=1)] = 300
+    disk_reserve_mib: Annotated[int, Field(ge=1)] = 64
+    """Below this much free space the daemon pauses before the journal can break."""
+    egress: tuple[str, ...] = ("api.anthropic.com:443",)
+    """`host:port` names that a governed harness may reach, through AGP's proxy only."""
+    toolchains: tuple[str, ...] = ()
+    """Absolute directories that a view shows read-only besides /usr, e.g. a pyenv version."""
+    claude_code: str = ""
+    """Absolute path of the Claude Code executable; empty: looked up on PATH."""
+    pass_environment: tuple[str, ...] = ()
+    """Names of environment variables handed to the harness besides the built-in list."""
+
+
+def load_config(path: Path) -> Config:
+    """Read the file; an absent file is the defaults.
+
+    Raises:
+        ConfigurationError: naming the file, the line or the setting, and what it should be.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise ConfigurationError(
+            "the configuration cannot be read", where=str(path), why=error.strerror or ""
+        ) from error
+    try:
+        return Config.model_validate(_tuples(tomllib.loads(raw.decode("utf-8"))))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "the configuration is not TOML", where=str(path), why=str(error)
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(str(part) for part in first["loc"]) or "?"
+        raise ConfigurationError(
+            f"the setting {setting!r} is not acceptable",
+            where=str(path),
+            why=first["msg"],
+            fix=f"known settings: {', '.join(Config.model_fields)}",
+        ) from error
+
+
+def digest_of(config: Config) -> Digest:
+    """Name the configuration in force for the journal."""
+    return Digest(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
+
+
+def _tuples(table: dict[str, object]) -> dict[str, object]:
+    """TOML has arrays, the frozen value has tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
