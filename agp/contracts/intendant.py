@@ -176,4 +176,6 @@ class LaunchPlan(Contract):
     harness_files: tuple[tuple[str, str], ...]
     """Read-only binds: path on the host, path in the view."""
     settings_digest: str
+    harness_digest: str = ""
+    """SHA-256 of the harness's executable; empty where AGP executes the calls itself."""
     unsafe: tuple[str, ...] = ()
