@@ -1,0 +1,143 @@
+"""What `control.sock` answers to a person's or a script's operation, and what a run is.
+
+`gateway` holds the envelope of a control message, `agp.daemon.messages` the arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agp.contracts.base import CallId, Contract, Digest, RuleId, SessionId
+from agp.contracts.channel import ApprovalRequest
+from agp.contracts.policy import Grade
+
+RunOutcome = Literal[
+    "finished", "refused", "ungoverned", "harness_failed", "killed", "journal_broken"
+]
+
+
+class DaemonStatus(Contract):
+    """`daemon.status`: what the daemon is and how it stands."""
+
+    version: str
+    pid: int
+    started_at: str
+    log_id: str
+    signing_key_id: Digest
+    events: int
+    """Lines in the journal."""
+    policy_digest: Digest
+    rules: int
+    paused: str | None = None
+    """Why nothing is granted now; None while grants are given."""
+    sessions: int
+    approvals: int
+    """Pending ones."""
+
+
+class SessionSummary(Contract):
+    """One session as `session.list` shows it."""
+
+    session_id: SessionId
+    intendant: str
+    workspace: str
+    grade: Grade
+    status: Literal["held", "away", "ended", "reaped"]
+    outcome: str = ""
+    started_at: str
+    calls: int
+    allowed: int
+    asked: int
+    denied: int
+
+
+class SessionList(Contract):
+    """`session.list`: live sessions first, then what ended lately."""
+
+    sessions: tuple[SessionSummary, ...]
+
+
+class ApprovalList(Contract):
+    """`approval.list`: what waits, the next to expire first."""
+
+    approvals: tuple[ApprovalRequest, ...]
+
+
+class AnswerTaken(Contract):
+    """`approval.answer`: the approval as it stands after the answer."""
+
+    approval: ApprovalRequest
+
+
+class RunningCall(Contract):
+    """A call that was granted and has not been seen to end."""
+
+    session_id: SessionId
+    call_id: CallId
+    tool: str
+
+
+class ControlState(Contract):
+    """`control.pause` and `control.resume`: pausing gives no new grants, it stops nothing."""
+
+    paused: str | None
+    running: tuple[RunningCall, ...]
+
+
+class Killed(Contract):
+    """`session.kill`: which sessions are ended now."""
+
+    sessions: tuple[SessionId, ...]
+
+
+class RunRequest(Contract):
+    """One governed run, as the command line asks for it."""
+
+    intendant: Literal["claude-code", "scripted"]
+    task: str = ""
+    repo: str
+    """Absolute path of the workspace."""
+    script: str | None = None
+    """Absolute path; for `scripted` only."""
+    model_url: str | None = None
+    """A model endpoint to reach through AGP's relay instead of the vendor's."""
+    model: str | None = None
+    pass_environment: tuple[str, ...] = ()
+    unsafe_unconfined: bool = False
+    extra: tuple[str, ...] = ()
+    """Arguments for the harness; the intendant's allow-list judges them."""
+
+
+class CallStory(Contract):
+    """What became of one call, told in one line."""
+
+    tool: str
+    what: str
+    """Its effects in words; untrusted text."""
+    decision: Literal["allowed", "granted", "denied", "refused"]
+    """`allowed` and `denied` by a rule; `granted` and `refused` after a person was asked."""
+    by: str
+    """The rule's id, or the approver."""
+    rule_id: RuleId
+    reason: str = ""
+
+
+class RunSummary(Contract):
+    """How a governed run ended."""
+
+    session_id: SessionId
+    outcome: RunOutcome
+    exit_code: Annotated[int, Field(ge=0, le=255)]
+    """AGP's own, from the error tree; 0 for `finished`."""
+    why: str = ""
+    grade: Grade
+    calls: tuple[CallStory, ...]
+    events: int
+    """Lines in the journal now."""
+    journal_verified: bool
+    harness_exit: int | None = None
+    text: str = ""
+    """What the agent said last; untrusted text."""
+    duration_ms: int
