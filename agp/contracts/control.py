@@ -1,6 +1,7 @@
-"""What `control.sock` answers to a person's or a script's operation, and what a run is.
+"""The operator's operations: what `control.sock` is asked and answers, and what a run is.
 
-`gateway` holds the envelope of a control message, `agp.daemon.messages` the arguments.
+`gateway` holds the envelope of a control message; here are the values inside, for the operations
+that a person or a script uses. What a launcher asks for its session is in `agp.daemon.messages`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agp.contracts.base import CallId, Contract, Digest, RuleId, SessionId
+from agp.contracts.base import ApprovalId, CallId, Contract, Digest, RuleId, SessionId
 from agp.contracts.channel import ApprovalRequest
 from agp.contracts.policy import Grade
 
@@ -65,6 +66,17 @@ class ApprovalList(Contract):
     approvals: tuple[ApprovalRequest, ...]
 
 
+class AnswerGiven(Contract):
+    """`approval.answer` asked by the operator; who answers is the socket's peer, not a claim."""
+
+    approval_id: ApprovalId
+    verdict: Literal["allow", "deny"]
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    binding_digest: Digest | None = None
+    """What the person saw; None where only the id was typed (it holds 8 digits of it)."""
+    channel: Literal["terminal", "cli"] = "cli"
+
+
 class AnswerTaken(Contract):
     """`approval.answer`: the approval as it stands after the answer."""
 
@@ -79,11 +91,23 @@ class RunningCall(Contract):
     tool: str
 
 
+class PauseGiven(Contract):
+    """`control.pause` asked by the operator."""
+
+    reason: Annotated[str, Field(max_length=500)] = "paused by the operator"
+
+
 class ControlState(Contract):
     """`control.pause` and `control.resume`: pausing gives no new grants, it stops nothing."""
 
     paused: str | None
     running: tuple[RunningCall, ...]
+
+
+class KillGiven(Contract):
+    """`session.kill` asked by the operator; None means every session."""
+
+    session_id: SessionId | None = None
 
 
 class Killed(Contract):
