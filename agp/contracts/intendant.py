@@ -135,8 +135,11 @@ class Intendant(Protocol):
         """Write the finished bytes for this harness and event."""
         ...
 
-    def canonical_input(self, tool: str, raw_input: bytes) -> bytes:
-        """Give the canonical effective input as both hooks' inputs must spell it."""
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+        """Give the canonical effective input as both hooks' inputs must spell it.
+
+        `cwd` is the call's: a relative path is the same call as the absolute one (measured).
+        """
         ...
 
 
