@@ -1,0 +1,1 @@
+"""Claude Code: its hooks, its settings, its launch, its event stream."""

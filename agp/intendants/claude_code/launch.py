@@ -1,0 +1,114 @@
+"""The launch: everything that starts one governed Claude Code, as one value, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+
+from pydantic import Field
+
+from agp.contracts.base import Contract, Digest
+from agp.contracts.intendant import LaunchPlan
+from agp.errors import RunRefused
+from agp.intendants.claude_code.arguments import read_arguments, read_task
+from agp.intendants.claude_code.environment import OWN_NAMES, build_environment
+from agp.intendants.claude_code.settings import (
+    BRIDGE_PATH,
+    HARNESS,
+    SETTINGS_PATH,
+    check_settings,
+    format_settings,
+)
+
+CLAUDE_PATH = "/opt/agp/claude"
+FORWARD_PATH = "/opt/agp/forward"
+_GOVERNED = (
+    "--setting-sources",
+    "",
+    "--strict-mcp-config",
+    "--permission-mode",
+    "default",
+    "--output-format",
+    "stream-json",
+    "--verbose",
+    "--include-hook-events",
+)
+
+
+class LaunchRequest(Contract):
+    """What a person asked for, and what was found on this machine."""
+
+    task: str
+    arguments: tuple[str, ...] = ()
+    """Extra arguments, as the person wrote them."""
+    executable: str
+    """The native binary on the host: absolute, every link followed, its version checked."""
+    executable_sha256: Digest
+    version: str
+    bridge: bytes = Field(min_length=1)
+    forwarder: bytes = Field(min_length=1)
+    reconnect_s: int = Field(ge=1, le=300)
+    model_relay: bool
+    """True: the model is reached at 127.0.0.1:8080 of the view; False: through the proxy."""
+    git_name: str = Field(min_length=1)
+    git_email: str = Field(min_length=1)
+    named_environment: tuple[tuple[str, str], ...] = ()
+    """The variables that the operator named in `pass_environment`, with their values."""
+    unsafe: tuple[str, ...] = ()
+
+
+def plan_launch(request: LaunchRequest) -> LaunchPlan:
+    """Say exactly what is started: argument vector, environment, files, all from nothing.
+
+    Raises:
+        RunRefused: a task, an argument or a variable that would loosen the governed run.
+    """
+    if not PurePosixPath(request.executable).is_absolute():
+        raise RunRefused("the harness's executable has no absolute path", where=request.executable)
+    task = read_task(request.task)
+    extra = read_arguments(request.arguments)
+    environment = build_environment(
+        model_relay=request.model_relay,
+        git_name=request.git_name,
+        git_email=request.git_email,
+        named=request.named_environment,
+    )
+    settings = format_settings(reconnect_s=request.reconnect_s)
+    check_settings(settings, reconnect_s=request.reconnect_s)
+    return LaunchPlan(
+        intendant=HARNESS,
+        version=request.version,
+        argv=(CLAUDE_PATH, "-p", *_GOVERNED, *extra, "--", task),
+        environment=environment,
+        files=(
+            (SETTINGS_PATH, settings),
+            (BRIDGE_PATH, request.bridge),
+            (FORWARD_PATH, request.forwarder),
+        ),
+        harness_files=((request.executable, CLAUDE_PATH),),
+        settings_digest=_sha256(settings),
+        harness_digest=request.executable_sha256,
+        unsafe=request.unsafe,
+    )
+
+
+def launch_digest(plan: LaunchPlan) -> Digest:
+    """Digest what is started, for the journal, before it starts.
+
+    Covers argv, files, harness, the names of the environment and the values that AGP chose. What
+    the operator named may be a secret, and a digest of a short secret is an oracle for it.
+    """
+    shape = {
+        "argv": plan.argv,
+        "environment": [[n, v if n in OWN_NAMES else ""] for n, v in plan.environment],
+        "files": [[path, _sha256(content)] for path, content in plan.files],
+        "harness": [plan.intendant, plan.version, plan.harness_digest, plan.harness_files],
+        "unsafe": plan.unsafe,
+    }
+    text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return Digest(hashlib.sha256(b"agp/launch/v1\0" + text.encode()).hexdigest())
+
+
+def _sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
