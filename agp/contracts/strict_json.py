@@ -13,8 +13,8 @@ Source: system.md §6 (ticket preimage); ADR 0004.
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
-from json.decoder import scanstring
 from typing import NamedTuple
 
 from agp.errors import MessageRefused
@@ -25,7 +25,10 @@ Json = None | bool | int | Decimal | str | list["Json"] | dict[str, "Json"]
 MAX_DEPTH = 64
 MAX_EXPONENT = 400
 """Larger exponents are refused: no tool needs them, and their exact text would be huge."""
-_SPACE = " \t\n\r"
+MAX_DIGITS = 16 * 1024 * 1024
+"""Characters that all decimals of one value may need in the canonical text. Attack: a body of
+`1e400` again and again would grow seventyfold."""
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Member(NamedTuple):
@@ -59,7 +62,7 @@ def parse_object(data: bytes) -> dict[str, Member]:
     text = _decode(data)
     try:
         members = _scan_object(text)
-    except (ValueError, RecursionError, InvalidOperation, IndexError, StopIteration) as error:
+    except (ValueError, RecursionError, InvalidOperation) as error:
         raise MessageRefused("a JSON object was refused", why=_say(error)) from error
     for key, member in members.items():
         _check(key, 0)
@@ -68,10 +71,19 @@ def parse_object(data: bytes) -> dict[str, Member]:
 
 
 def canonical_json(value: Json) -> bytes:
-    """Spell a strictly read value in its one canonical text, as UTF-8."""
-    parts: list[str] = []
-    _write(value, parts)
-    return "".join(parts).encode()
+    """Spell a strictly read value in its one canonical text, as UTF-8.
+
+    Raises:
+        MessageRefused: its numbers would need more than `MAX_DIGITS`; or, for a value that did
+            not come from `parse_json`, a string holds a lone surrogate (a file name that is not
+            UTF-8).
+    """
+    writer = _Writer()
+    writer.write(value)
+    try:
+        return "".join(writer.parts).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise MessageRefused("a JSON string holds a lone surrogate") from error
 
 
 def _decode(data: bytes) -> str:
@@ -109,31 +121,30 @@ _DECODER = json.JSONDecoder(
 
 
 def _scan_object(text: str) -> dict[str, Member]:
-    at = _skip(text, 0)
-    if text[at : at + 1] != "{":
-        raise ValueError("an object was expected")
+    at = _expect(text, _skip(text, 0), "{")
     members: dict[str, Member] = {}
-    at = _skip(text, at + 1)
-    if text[at] == "}":
+    if text[at : at + 1] == "}":
         return _end(text, at + 1, members)
     while True:
-        if text[at] != '"':
+        if text[at : at + 1] != '"':
             raise ValueError("a key was expected")
-        key, at = scanstring(text, at + 1, True)
-        at = _skip(text, at)
-        if text[at] != ":":
-            raise ValueError("a colon was expected")
-        start = _skip(text, at + 1)
+        key, at = _DECODER.raw_decode(text, at)
+        start = _expect(text, _skip(text, at), ":")
         value, at = _DECODER.raw_decode(text, start)
         if key in members:
             raise ValueError("an object names one key twice")
         members[key] = Member(value, text[start:at].encode("utf-8"))
         at = _skip(text, at)
-        if text[at] == "}":
+        if text[at : at + 1] == "}":
             return _end(text, at + 1, members)
-        if text[at] != ",":
-            raise ValueError("a comma was expected")
-        at = _skip(text, at + 1)
+        at = _expect(text, at, ",")
+
+
+def _expect(text: str, at: int, sign: str) -> int:
+    """Step over one sign and the space behind it."""
+    if text[at : at + 1] != sign:
+        raise ValueError(f"{sign} was expected at character {at}")
+    return _skip(text, at + 1)
 
 
 def _end(text: str, at: int, members: dict[str, Member]) -> dict[str, Member]:
@@ -143,9 +154,8 @@ def _end(text: str, at: int, members: dict[str, Member]) -> dict[str, Member]:
 
 
 def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at
+    match = _SPACE.match(text, at)
+    return at if match is None else match.end()
 
 
 def _check(value: Json, depth: int) -> None:
@@ -166,31 +176,52 @@ def _check(value: Json, depth: int) -> None:
             _check(item, depth + 1)
 
 
-def _write(value: Json, parts: list[str]) -> None:
-    if value is None or isinstance(value, bool):
-        parts.append({None: "null", True: "true", False: "false"}[value])
-    elif isinstance(value, int):
-        parts.append(str(value))
-    elif isinstance(value, Decimal):
-        parts.append(_spell(value))
-    elif isinstance(value, str):
-        parts.append(json.dumps(value, ensure_ascii=False))
-    elif isinstance(value, list):
-        parts.append("[")
-        for index, item in enumerate(value):
+class _Writer:
+    """Collects the canonical text, within `MAX_DIGITS`."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self._room = MAX_DIGITS
+
+    def write(self, value: Json) -> None:
+        """Append the canonical text of one value."""
+        if value is None or isinstance(value, bool):
+            self.parts.append({None: "null", True: "true", False: "false"}[value])
+        elif isinstance(value, int):
+            self.parts.append(str(value))
+        elif isinstance(value, Decimal):
+            self._decimal(value)
+        elif isinstance(value, str):
+            self.parts.append(json.dumps(value, ensure_ascii=False))
+        elif isinstance(value, list):
+            self._list(value)
+        else:
+            self._object(value)
+
+    def _decimal(self, value: Decimal) -> None:
+        text = _spell(value)
+        self._room -= len(text)
+        if self._room < 0:
+            raise MessageRefused("a JSON text was refused", why="its numbers are too long")
+        self.parts.append(text)
+
+    def _list(self, items: list[Json]) -> None:
+        self.parts.append("[")
+        for index, item in enumerate(items):
             if index:
-                parts.append(",")
-            _write(item, parts)
-        parts.append("]")
-    else:
-        parts.append("{")
-        for index, key in enumerate(sorted(value)):
+                self.parts.append(",")
+            self.write(item)
+        self.parts.append("]")
+
+    def _object(self, members: dict[str, Json]) -> None:
+        self.parts.append("{")
+        for index, key in enumerate(sorted(members)):
             if index:
-                parts.append(",")
-            parts.append(json.dumps(key, ensure_ascii=False))
-            parts.append(":")
-            _write(value[key], parts)
-        parts.append("}")
+                self.parts.append(",")
+            self.parts.append(json.dumps(key, ensure_ascii=False))
+            self.parts.append(":")
+            self.write(members[key])
+        self.parts.append("}")
 
 
 def _spell(number: Decimal) -> str:
