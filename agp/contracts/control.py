@@ -129,7 +129,8 @@ class RunRequest(Contract):
     """A model endpoint to reach through AGP's relay instead of the vendor's."""
     model: str | None = None
     pass_environment: tuple[str, ...] = ()
-    unsafe_unconfined: bool = False
+    unsafe_harness_version: bool = False
+    """Run a harness version that was not proved; journaled."""
     extra: tuple[str, ...] = ()
     """Arguments for the harness; the intendant's allow-list judges them."""
 

@@ -1,0 +1,164 @@
+"""`approvals`, `approve`, `deny`: the inbox, and the two answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agp.cli.output import table
+from agp.cli.wire import ask_daemon, output_of
+from agp.contracts.display import visible
+from agp.errors import AgpError
+
+if TYPE_CHECKING:
+    from agp.contracts.channel import ApprovalRequest
+
+_MINUTE_S = 60
+_HOUR_S = 3600
+_SHORT = 60
+"""Characters of an effect that a table row has room for; `--full` shows all."""
+
+
+def register(app: typer.Typer) -> None:
+    """Put this group's commands on the command line."""
+    for command in (approvals, approve, deny):
+        app.command()(command)
+
+
+def approvals(
+    ctx: typer.Context,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Show each question whole.")] = False,
+) -> None:
+    """List what waits for a person: agent, session, effect, rule, age, expiry."""
+    from agp.contracts.control import ApprovalList
+    from agp.contracts.gateway import ControlOp
+
+    listed = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList)
+    now = datetime.now(UTC)
+    waiting = listed.approvals
+    lines = _cards(waiting, now) if full else _inbox(waiting, now)
+    output_of(ctx).show("approvals", listed.model_dump(mode="json"), lines)
+
+
+def _pending_ids() -> list[str]:
+    """Complete approval ids in the shell; where there is no daemon, there is nothing to offer."""
+    from agp.contracts.control import ApprovalList
+    from agp.contracts.gateway import ControlOp
+
+    try:
+        listed = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList)
+    except AgpError:
+        return []
+    return [one.approval_id for one in listed.approvals]
+
+
+ApprovalName = Annotated[
+    str, typer.Argument(help="As `agp approvals` shows it.", autocompletion=_pending_ids)
+]
+
+
+def approve(ctx: typer.Context, approval_id: ApprovalName) -> None:
+    """Grant one waiting call, once, exactly as it was shown."""
+    _answer(ctx, "approve", approval_id, "allow", "")
+
+
+def deny(
+    ctx: typer.Context,
+    approval_id: ApprovalName,
+    *,
+    reason: Annotated[str, typer.Option(help="The agent is told this, word for word.")] = "",
+) -> None:
+    """Refuse one waiting call, and tell the agent why."""
+    _answer(ctx, "deny", approval_id, "deny", reason)
+
+
+def _answer(
+    ctx: typer.Context,
+    command: str,
+    approval_id: str,
+    verdict: Literal["allow", "deny"],
+    reason: str,
+) -> None:
+    from agp.contracts.base import ApprovalId
+    from agp.contracts.control import AnswerGiven, AnswerTaken
+    from agp.contracts.gateway import ControlOp
+
+    given = AnswerGiven(approval_id=ApprovalId(approval_id), verdict=verdict, reason=reason)
+    taken = ask_daemon(ControlOp.APPROVAL_ANSWER, AnswerTaken, given).approval
+    document = {"approval": taken.model_dump(mode="json")}
+    output_of(ctx).show(command, document, [_answered(taken)])
+
+
+def _answered(taken: ApprovalRequest) -> str:
+    what = visible(f"{taken.tool} in {taken.workspace}")
+    if taken.state.value == "pending":
+        return (
+            f"{taken.approval_id}: {len(taken.granted_by)} of {taken.quorum} people agreed so far."
+        )
+    return f"{taken.approval_id} is {taken.state.value}: {what}"
+
+
+def _inbox(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
+    if not waiting:
+        return ["Nothing waits for an answer."]
+    heads = ("ID", "AGENT", "SESSION", "EFFECT", "RULE", "WHY", "AGE", "EXPIRES")
+    rows = [
+        (
+            visible(one.approval_id),
+            _agent(one),
+            visible(one.session_id),
+            visible(_effects(one), limit=_SHORT),
+            visible(one.rule_id),
+            visible(one.reason, limit=_SHORT),
+            _span(now, one.requested_at),
+            _span(now, one.expires_at),
+        )
+        for one in waiting
+    ]
+    hint = "Look closer: agp approvals --full. Answer: agp approve ID, agp deny ID --reason '...'"
+    return [*table(heads, rows), "", hint]
+
+
+def _cards(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
+    if not waiting:
+        return ["Nothing waits for an answer."]
+    return [line for one in waiting for line in (*_card(one, now), "")]
+
+
+def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
+    """Show one question whole: a person decides about what is printed here."""
+    says = f"  the agent says: {visible(one.says)}"
+    blind = [f"  cannot see      {visible(text)}" for text in one.cannot_see]
+    return (
+        f"{visible(one.approval_id)}  expires in {_span(now, one.expires_at)}",
+        f"  agent           {_agent(one)}, session {visible(one.session_id)}, {one.grade.value}",
+        f"  repo            {visible(one.workspace)}",
+        f"  directory       {visible(one.cwd)}",
+        f"  call            {visible(one.tool)} {visible(one.input_json, limit=20_000)}",
+        *(f"  effect          {visible(e.describe())}" for e in one.effects),
+        *blind,
+        f"  rule            {visible(one.rule_id)}: {visible(one.reason)}",
+        *([says] if one.says else []),
+    )
+
+
+def _agent(one: ApprovalRequest) -> str:
+    sub = f"/{one.agent_id}" if one.agent_id else ""
+    return visible(f"{one.harness}{sub}")
+
+
+def _effects(one: ApprovalRequest) -> str:
+    return ", ".join(effect.describe() for effect in one.effects)
+
+
+def _span(now: datetime, moment: str) -> str:
+    """Say how far a journal time is from now, in the unit that a person would use."""
+    seconds = abs((datetime.fromisoformat(moment) - now).total_seconds())
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f}s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f}m"
+    return f"{seconds / _HOUR_S:.1f}h"

@@ -1,0 +1,64 @@
+"""`policy check`: read policy files as the daemon would, and say where they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agp.cli.wire import output_of
+from agp.contracts.display import visible
+from agp.errors import PolicyError, UsageRefused
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+policies = typer.Typer(help="Read and check policy files.", rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Put this group's commands on the command line."""
+    app.add_typer(policies, name="policy")
+
+
+@policies.callback()
+def policy() -> None:
+    """Read and check policy files."""
+
+
+@policies.command()
+def check(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Policy files.")],
+    *,
+    tier: Annotated[
+        str, typer.Option(help="As whose rules: admin, user, default or workspace.")
+    ] = "user",
+) -> None:
+    """Read policy files strictly; the first mistake is told with its line and column."""
+    from agp.contracts.policy import Tier
+    from agp.policy.language import load_policy_file
+
+    known = {one.value: one for one in (Tier.ADMIN, Tier.USER, Tier.DEFAULT, Tier.WORKSPACE)}
+    if tier not in known:
+        raise UsageRefused(f"there is no tier {tier}", fix=f"known: {', '.join(known)}")
+    loaded = [load_policy_file(_read(path), name=str(path), tier=known[tier]) for path in files]
+    counted = [(str(path), len(one.rules)) for path, one in zip(files, loaded, strict=True)]
+    document: dict[str, JsonValue] = {
+        "files": [{"path": path, "rules": rules} for path, rules in counted]
+    }
+    lines = [f"ok  {visible(path)}: {rules} rules" for path, rules in counted]
+    output_of(ctx).show("policy-check", document, lines)
+
+
+def _read(path: Path) -> bytes:
+    from agp.daemon.files import read_regular
+    from agp.daemon.shelf import SIZE_LIMIT
+
+    try:
+        return read_regular(path, limit=SIZE_LIMIT)
+    except OSError as error:
+        raise PolicyError(
+            "a policy file cannot be read", where=str(path), why=error.strerror or ""
+        ) from error

@@ -1,0 +1,178 @@
+"""The checks of `doctor`: each one tries the thing itself and looks at what came out.
+
+Only what the configured axes need is tried: a harness that nobody configured is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agp.cli.findings import Finding, State, failed
+from agp.errors import AgpError, ConfigurationError, DaemonAway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agp.daemon.config import Config
+    from agp.daemon.home import Home
+
+_MIB = 1024 * 1024
+
+
+def examine(home: Home) -> tuple[Finding, ...]:
+    """Try everything, in the order in which a run needs it; one failure hides no other."""
+    from agp.daemon.config import Config, load_config
+
+    config = Config()
+    first = (_tried("home", lambda: _home(home)), _tried("config", lambda: _config(home)))
+    if all(finding.state is State.PROVED for finding in first):
+        config = load_config(home.config)
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("disk", lambda: _disk(home, config)),
+        ("key", lambda: _key(home)),
+        ("policy", lambda: _policy(home)),
+        ("bridge", _bridge),
+        ("sandbox", _sandbox),
+        ("claude-code", lambda: _claude_code(home, config)),
+        ("daemon", lambda: _daemon(home)),
+    )
+    return (*first, *(_tried(name, check) for name, check in checks))
+
+
+def _tried(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except AgpError as error:
+        return failed(name, error)
+
+
+def _home(home: Home) -> Finding:
+    """Prove that the home is ours alone, down to each file that holds a secret."""
+    home.check()
+    for path in (home.root, *sorted(home.root.glob("*")), *sorted(home.root.glob("keys/*.key"))):
+        if path.is_socket() or path.is_symlink():
+            continue
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(
+                "others can reach a part of AGP's home",
+                where=str(path),
+                fix=f"chmod go-rwx {path}",
+            )
+    return Finding("home", State.PROVED, f"{home.root}, yours alone")
+
+
+def _config(home: Home) -> Finding:
+    from agp.daemon.config import load_config
+
+    load_config(home.config)
+    said = "read" if home.config.exists() else "absent: the defaults hold"
+    return Finding("config", State.PROVED, f"config.toml {said}")
+
+
+def _disk(home: Home, config: Config) -> Finding:
+    """Prove that the journal has room: below the reserve the daemon would pause."""
+    try:
+        free = shutil.disk_usage(home.root).free // _MIB
+    except OSError as error:
+        raise ConfigurationError(
+            "there is no AGP home here", where=str(home.root), fix="run `agp init`"
+        ) from error
+    if free <= config.disk_reserve_mib:
+        raise ConfigurationError(
+            f"only {free} MiB are free, the reserve is {config.disk_reserve_mib} MiB",
+            where=str(home.root),
+            why="the daemon grants nothing while a journal could run out of room",
+            fix="free some space, or move AGP_HOME to another disk",
+        )
+    return Finding("disk", State.PROVED, f"{free} MiB free")
+
+
+def _key(home: Home) -> Finding:
+    """Sign something new with the private key and verify it with the *published* public one."""
+    from agp.journal.keys import read_public_key, read_signer, verify_signature
+
+    signer = read_signer(home.signing_key)
+    public = read_public_key(home.public_key)
+    message = b"agp/doctor/v1\0" + secrets.token_bytes(32)
+    verify_signature(public.raw, message, signer.sign(message))
+    return Finding("key", State.PROVED, f"signed and verified, key {public.key_id[:16]}")
+
+
+def _policy(home: Home) -> Finding:
+    from agp.daemon.shelf import PolicyShelf
+
+    loaded = PolicyShelf(home).reload()
+    if not home.policy.exists():
+        raise ConfigurationError(
+            "there is no policy of yours", where=str(home.policy), fix="run `agp init`"
+        )
+    return Finding("policy", State.PROVED, f"{loaded.rules} rules, {loaded.policy_digest[:16]}")
+
+
+def _bridge() -> Finding:
+    """Let the shipped bridge carry a denied call through a real socket, and lose its daemon."""
+    from agp.cli.bridge_proof import prove_denied_call, prove_no_daemon
+
+    with tempfile.TemporaryDirectory(prefix="agp-") as place:
+        prove_denied_call(Path(place))
+        prove_no_daemon(Path(place))
+    return Finding("bridge", State.PROVED, "a denied call was blocked; so was one without a daemon")
+
+
+def _sandbox() -> Finding:
+    """Run the local provider's own preflight in a throw-away workspace."""
+    import anyio
+
+    from agp.sandbox.local import LocalProvider
+
+    with tempfile.TemporaryDirectory(prefix="agp-") as workspace:
+        if os.geteuid() == 0:
+            os.chown(workspace, _NOBODY, _NOBODY)
+        report = anyio.run(LocalProvider().preflight, workspace)
+    escaped = [probe for probe in report.probes if not probe.passed]
+    if escaped or not report.passed:
+        raise ConfigurationError(
+            "the sandbox did not hold what it must hold",
+            why="; ".join(f"{probe.name}: {probe.detail or probe.result}" for probe in escaped)
+            or "no probe ran",
+            fix="install bubblewrap >= 0.8 and allow unprivileged user namespaces",
+        )
+    names = ", ".join(probe.name for probe in report.probes)
+    return Finding("sandbox", State.PROVED, f"{report.grade.value}: {names} blocked")
+
+
+_NOBODY = 65534
+"""Owner of the throw-away workspace: AGP refuses to run agents as root."""
+
+
+def _claude_code(home: Home, config: Config) -> Finding:
+    """Ask the configured binary for its version; where none is named, one on PATH counts."""
+    from agp.intendants.claude_code.version import check_version, find_executable
+
+    search = os.environ.get("PATH", "")
+    if not config.claude_code and shutil.which("claude", path=search) is None:
+        return Finding("claude-code", State.UNUSED, "not configured and not on PATH")
+    found = check_version(find_executable(config.claude_code, search, workspace=str(home.root)))
+    return Finding("claude-code", State.PROVED, f"version {found.version} at {found.path}")
+
+
+def _daemon(home: Home) -> Finding:
+    """Ask the daemon; none is no failure, because `agp run` starts one."""
+    from agp.cli.wire import ask_daemon
+    from agp.contracts.control import DaemonStatus
+    from agp.contracts.gateway import ControlOp
+
+    try:
+        state = ask_daemon(ControlOp.DAEMON_STATUS, DaemonStatus)
+    except DaemonAway:
+        return Finding("daemon", State.UNUSED, "not running; `agp run` starts one")
+    if state.paused is not None:
+        return Finding(
+            "daemon", State.WARNED, f"paused: {state.paused}", str(home.root), fix="agp resume"
+        )
+    return Finding("daemon", State.PROVED, f"answers, pid {state.pid}")

@@ -1,0 +1,110 @@
+"""`verify`: check a journal offline, with a public key and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agp.cli.wire import output_of
+from agp.contracts.display import visible
+from agp.errors import ConfigurationError, IntegrityError
+
+if TYPE_CHECKING:
+    from agp.cli.output import Output
+    from agp.journal.verify import VerifyReport
+
+_ANCHOR_LIMIT = 65_536
+"""Bytes of a signed checkpoint that are read; real ones have a few hundred."""
+
+
+def register(app: typer.Typer) -> None:
+    """Put this group's command on the command line."""
+    app.command()(verify)
+
+
+def verify(
+    ctx: typer.Context,
+    path: Annotated[
+        Path | None, typer.Argument(help="The journal's directory; AGP's own without it.")
+    ] = None,
+    *,
+    key: Annotated[
+        Path | None, typer.Option(help="The public key file, obtained from outside the log.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A signed checkpoint that was kept elsewhere; `-`: stdin.")
+    ] = None,
+) -> int:
+    """Check every line of a journal: untouched, and complete against an anchor."""
+    from agp.daemon.home import Home
+    from agp.journal.keys import read_public_key
+    from agp.journal.verify import Integrity, verify_directory
+
+    home = Home.from_environment()
+    directory = path or home.journal
+    public_key = read_public_key(key or home.public_key)
+    anchor = None if against is None else _read_anchor(against)
+    report = verify_directory(directory, public_key, anchor)
+    output = output_of(ctx)
+    output.show("verify", report.model_dump(mode="json"), _lines(report, directory, output))
+    trusted = report.integrity in {Integrity.OK, Integrity.UNKNOWN}
+    return 0 if trusted else IntegrityError.exit_code
+
+
+def _read_anchor(name: str) -> bytes:
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(_ANCHOR_LIMIT)
+        with Path(name).open("rb") as file:
+            return file.read(_ANCHOR_LIMIT)
+    except OSError as error:
+        raise ConfigurationError(
+            "the anchor cannot be read", where=name, why=error.strerror or ""
+        ) from error
+
+
+def _lines(report: VerifyReport, directory: Path, output: Output) -> list[str]:
+    """Say both verdicts in full sentences; a part that is proved never sounds like the whole."""
+    return [
+        *_integrity(report, output),
+        *_completeness(report, output),
+        "",
+        f"  journal     {visible(str(directory))}, log {report.log_id}",
+        f"  events      0 to {report.lines - 1}, {report.segments} segment(s)",
+        f"  claimed     {visible(report.first_ts)} to {visible(report.last_ts)}",
+        f"  keys        {', '.join(report.key_ids)}",
+        f"  root        {report.root}",
+        f"  checkpoints {report.checkpoints} proved inside the log",
+        *([f"  repairs     {report.repairs}"] if report.repairs else []),
+    ]
+
+
+def _integrity(report: VerifyReport, output: Output) -> list[str]:
+    from agp.journal.verify import Integrity
+
+    events = f"{report.lines} events"
+    if report.integrity is Integrity.DISTRUSTED:
+        head = f"DISTRUSTED: {report.distrusted_lines} of {events} are signed by a revoked key."
+        return [output.paint(head, "red")]
+    ok = f"INTEGRITY OK: all {events} are exactly what was sealed and signed."
+    if report.integrity is Integrity.OK:
+        return [output.paint(ok, "green")]
+    unknown = [f"  event {line.seq}: {visible(line.why)}" for line in report.unknown]
+    told = f"{report.unknown_lines} of them say something that this version does not know:"
+    return [output.paint(ok, "green"), output.paint(told, "yellow"), *unknown]
+
+
+def _completeness(report: VerifyReport, output: Output) -> list[str]:
+    from agp.journal.verify import Completeness
+
+    if report.completeness is Completeness.ANCHORED:
+        head = f"COMPLETE up to event {(report.anchor_size or 0) - 1}, by the anchor that you gave."
+        return [output.paint(head, "green")]
+    return [
+        output.paint("UNANCHORED: whether events are missing at the end is not proved.", "yellow"),
+        "  A log and its checkpoint can be rolled back together; only a checkpoint that was kept",
+        "  elsewhere shows it: agp verify --against FILE",
+    ]
