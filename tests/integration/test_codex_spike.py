@@ -153,12 +153,11 @@ class SpikeCodex:
         """Spell a patch as Codex will ask for it, and with absolute paths (see the attack test)."""
         if call.tool != "apply_patch":
             return call.raw_input
-        patch = "\n".join(_argument(call.raw_input, "command").strip().splitlines())
-        absolute = FILE_LINE.sub(lambda m: m[1] + posixpath.join(call.cwd, m[2].strip()), patch)
-        return json.dumps({"command": absolute}).encode()
+        return _absolute_patch(call.raw_input, call.cwd)
 
-    def canonical_input(self, tool: str, raw_input: bytes) -> bytes:
-        assert tool
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+        """Never resolve against `cwd`: an intercepted patch is applied in another directory."""
+        del tool, cwd
         return canonical_json(parse_json(raw_input))
 
     def format(self, request: HookRequest, ruling: Ruling) -> HookReply:
@@ -180,6 +179,12 @@ class SpikeCodex:
         return _json_reply("PreToolUse", edit)
 
 
+def _absolute_patch(raw_input: bytes, cwd: str) -> bytes:
+    text = "\n".join(_argument(raw_input, "command").strip().splitlines())
+    absolute = FILE_LINE.sub(lambda m: m[1] + posixpath.join(cwd, m[2].strip()), text)
+    return json.dumps({"command": absolute}).encode()
+
+
 def _json_reply(event: str, said: dict[str, object]) -> HookReply:
     body = {"hookSpecificOutput": {"hookEventName": event, **said}}
     return HookReply(exit_code=0, stdout=json.dumps(body).encode())
@@ -187,7 +192,7 @@ def _json_reply(event: str, said: dict[str, object]) -> HookReply:
 
 def _key(codex: SpikeCodex, said: ToolCall | GrantAsked) -> TicketKey:
     raw = codex.effective_input(said) if isinstance(said, ToolCall) else said.raw_input
-    digest = input_digest(codex.canonical_input(said.tool, raw))
+    digest = input_digest(codex.canonical_input(said.tool, raw, said.cwd))
     return TicketKey(said.agent_id, said.cwd, said.tool, digest)
 
 
@@ -869,6 +874,14 @@ class NaiveCodex(SpikeCodex):
         return call.raw_input
 
 
+class ResolvingCodex(NaiveCodex):
+    """What an adapter would do that resolves both hooks' paths against the cwd that they name."""
+
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+        raw = _absolute_patch(raw_input, cwd) if tool == "apply_patch" else raw_input
+        return canonical_json(parse_json(raw))
+
+
 UPDATE_X = patch("*** Update File: x.txt", "@@", "-old", "+new")
 ELSEWHERE: Script = {
     "MAIN": (
@@ -881,14 +894,16 @@ ELSEWHERE: Script = {
 
 @real
 @pytest.mark.parametrize(
-    ("codex", "after"), [(NaiveCodex(), "new\n"), (SpikeCodex(), "old\n")], ids=["naive", "edited"]
+    ("codex", "after"),
+    [(NaiveCodex(), "new\n"), (ResolvingCodex(), "new\n"), (SpikeCodex(), "old\n")],
+    ids=["naive", "resolving", "edited"],
 )
 def test_a_patch_granted_for_one_directory_is_not_redeemed_in_another(
     tmp_path: Path, codex: SpikeCodex, after: str
 ) -> None:
     """Attack: an allowed patch that never applied leaves a ticket; the same text, in the shell
     spelling with another workdir and its deciding hook killed, asks with the same words. The
-    naive adapter is the positive control; absolute paths in the ticket close it.
+    other two adapters are the positive control; absolute paths in the ticket close it.
     """
     run = govern(tmp_path, ELSEWHERE, Setup(faulty=True, codex=codex))
     [asked] = run.daemon.asked("x.txt")
