@@ -47,7 +47,7 @@ def start(ctx: typer.Context) -> None:
 def stop(ctx: typer.Context) -> None:
     """Stop the daemon: nothing is granted any more, and a checkpoint is sealed."""
     from agp.contracts.gateway import ControlOp
-    from agp.gateway.client import call_once
+    from agp.gateway.once import call_once
 
     home = checked_home()
     state = _running()

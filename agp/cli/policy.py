@@ -38,11 +38,12 @@ def check(
 ) -> None:
     """Read policy files strictly; the first mistake is told with its line and column."""
     from agp.contracts.policy import Tier
-    from agp.policy.language import load_policy_file
 
     known = {one.value: one for one in (Tier.ADMIN, Tier.USER, Tier.DEFAULT, Tier.WORKSPACE)}
     if tier not in known:
         raise UsageRefused(f"there is no tier {tier}", fix=f"known: {', '.join(known)}")
+    from agp.policy.language import load_policy_file
+
     loaded = [load_policy_file(_read(path), name=str(path), tier=known[tier]) for path in files]
     counted = [(str(path), len(one.rules)) for path, one in zip(files, loaded, strict=True)]
     document: dict[str, JsonValue] = {

@@ -79,10 +79,6 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     ] = False,
 ) -> int:
     """Govern one agent session: each tool call is decided, asked, recorded and confined."""
-    from agp.contracts.control import RunRequest
-    from agp.daemon.config import load_config
-    from agp.daemon.launcher import governed_run
-
     if unsafe_unconfined:
         raise NotBuilt(
             "running without a confinement is not built yet",
@@ -90,6 +86,10 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
             fix="install bubblewrap and run without --unsafe-unconfined",
         )
     _check_pairing(intendant, task, script)
+    from agp.contracts.control import RunRequest
+    from agp.daemon.config import load_config
+    from agp.daemon.launcher import governed_run
+
     request = RunRequest(
         intendant=intendant.value,
         task=task,

@@ -50,7 +50,7 @@ def ask_daemon(op: ControlOp, reply: type[Reply], args: Contract | None = None) 
     from pydantic import ValidationError
 
     from agp.errors import MessageRefused
-    from agp.gateway.client import call_once
+    from agp.gateway.once import call_once
 
     home = checked_home()
     body = cast("dict[str, JsonValue]", {} if args is None else args.model_dump(mode="json"))
