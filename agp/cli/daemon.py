@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import signal
-import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agp.cli import control
-from agp.cli.wire import ask_daemon, checked_home, output_of
-from agp.errors import DaemonAway, Unavailable
+from agp.cli.wire import checked_home, output_of
+from agp.contracts.display import visible
+from agp.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agp.contracts.control import DaemonStatus
-    from agp.daemon.home import Home
-
 app = typer.Typer(help="Start, stop and look at the daemon.", rich_markup_mode=None)
 
-START_ATTEMPTS = 200
-ATTEMPT_S = 0.05
-"""Together 10 s: a daemon first verifies its journal's head."""
 STOP_TIMEOUT_S = 30.0
 """Stopping seals a checkpoint and cancels what waits."""
 
@@ -33,31 +26,30 @@ STOP_TIMEOUT_S = 30.0
 @app.command()
 def start(ctx: typer.Context) -> None:
     """Start the daemon in the background; one that runs already is left as it is."""
+    from agp.daemon import background
+
     home = checked_home()
-    state = _running()
-    started = state is None
-    if state is None:
-        state = _start(home)
-    line = f"The daemon {'has started' if started else 'runs already'}, pid {state.pid}."
-    document = {"started": started, "pid": state.pid}
-    output_of(ctx).show("daemon-start", document, [line])
+    found = background.running(home)
+    state = found or background.start(home)
+    line = f"The daemon {'runs already' if found else 'has started'}, pid {state.pid}."
+    output_of(ctx).show("daemon-start", {"started": found is None, "pid": state.pid}, [line])
 
 
 @app.command()
 def stop(ctx: typer.Context) -> None:
     """Stop the daemon: nothing is granted any more, and a checkpoint is sealed."""
     from agp.contracts.gateway import ControlOp
+    from agp.daemon import background
     from agp.gateway.once import call_once
 
     home = checked_home()
-    state = _running()
-    if state is not None:
+    found = background.running(home)
+    line = "No daemon was running."
+    if found is not None:
         call_once(home.control_socket, ControlOp.DAEMON_STOP, {}, timeout_s=STOP_TIMEOUT_S)
         await_lock(home.lock, STOP_TIMEOUT_S)
-    line = (
-        "No daemon was running." if state is None else f"The daemon has stopped, pid {state.pid}."
-    )
-    output_of(ctx).show("daemon-stop", {"stopped": state is not None}, [line])
+        line = f"The daemon has stopped, pid {found.pid}."
+    output_of(ctx).show("daemon-stop", {"stopped": found is not None}, [line])
 
 
 @app.command()
@@ -82,7 +74,7 @@ def run(
 
     home = checked_home()
     config = load_config(home.config)
-    output_of(ctx).note(f"AGP serves {home.root}; stop it with Ctrl-C or `agp daemon stop`.")
+    output_of(ctx).note(f"AGP serves {visible(str(home.root))}; stop it: agp daemon stop")
     anyio.run(partial(serve, home, config, until_idle=until_idle))
 
 
@@ -108,47 +100,3 @@ def await_lock(path: Path, timeout_s: float) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-
-
-def _running() -> DaemonStatus | None:
-    from agp.contracts.control import DaemonStatus
-    from agp.contracts.gateway import ControlOp
-
-    try:
-        return ask_daemon(ControlOp.DAEMON_STATUS, DaemonStatus)
-    except DaemonAway:
-        return None
-
-
-def _start(home: Home) -> DaemonStatus:
-    """Start a process of its own session and wait until it answers.
-
-    Raises:
-        Unavailable: it ended, or did not answer in time; the log says why.
-    """
-    with home.log.open("ab") as log:
-        home.log.chmod(0o600)
-        child = subprocess.Popen(
-            [sys.executable, "-m", "agp", "daemon", "run"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    for _ in range(START_ATTEMPTS):
-        try:
-            ended = child.wait(timeout=ATTEMPT_S)
-        except subprocess.TimeoutExpired:
-            ended = None
-        if ended is not None:
-            raise Unavailable(
-                "the daemon ended at once", where=str(home.log), fix=f"tail {home.log}"
-            )
-        state = _running()
-        if state is not None:
-            return state
-    child.terminate()
-    raise Unavailable(
-        "the daemon did not answer in time", where=str(home.log), fix=f"tail {home.log}"
-    )

@@ -1,0 +1,108 @@
+"""The summary of a run tells what happened, in the order in which it happened."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import pytest
+
+from agp.cli.output import Output
+from agp.cli.run import summary_lines
+from agp.contracts.base import RuleId, SessionId
+from agp.contracts.control import CallStory, RunOutcome, RunRequest, RunSummary
+from agp.contracts.policy import Grade
+
+REQUEST = RunRequest(intendant="scripted", repo="/repo", script="/script.json")
+
+
+def story(
+    decision: Literal["allowed", "granted", "denied", "refused"], by: str, reason: str = ""
+) -> CallStory:
+    """Tell one call."""
+    return CallStory(
+        tool="shell", what="exec(ls)", decision=decision, by=by, rule_id=RuleId("r"), reason=reason
+    )
+
+
+def summary(*calls: CallStory, outcome: RunOutcome = "finished", **more: object) -> RunSummary:
+    """Give a summary with these calls."""
+    values: dict[str, object] = {
+        "session_id": SessionId("s-0123456789ab"),
+        "outcome": outcome,
+        "exit_code": 0,
+        "grade": Grade.SHARED,
+        "calls": calls,
+        "events": 12,
+        "journal_verified": True,
+        "duration_ms": 1500,
+    }
+    return RunSummary.model_validate(values | more)
+
+
+def told(run: RunSummary) -> str:
+    """Render without colour."""
+    output = Output(io.StringIO(), io.StringIO())
+    return "\n".join(summary_lines(REQUEST, run, output))
+
+
+def test_each_call_is_told_with_who_decided_it() -> None:
+    run = summary(
+        story("allowed", "r"),
+        story("granted", "uid:1000"),
+        story("denied", "r", "no network here"),
+        story("refused", "uid:1000", "not today"),
+    )
+
+    text = told(run)
+
+    assert text.index("allowed   shell") < text.index("granted   shell")
+    assert "by uid:1000, r" in text
+    assert "no network here" in text
+    assert "not today" in text
+    assert (
+        "4: 1 allowed by a rule, 1 allowed by a person, 1 denied by a rule, 1 refused after asking"
+    ) in text
+    assert "12 events, verified" in text
+    assert "1.5 s" in text
+
+
+def test_a_run_without_a_gated_call_says_so() -> None:
+    """Silence could be mistaken for approval."""
+    assert "No call was gated" in told(summary())
+
+
+def test_a_journal_that_did_not_verify_never_sounds_verified() -> None:
+    assert "NOT VERIFIED" in told(summary(journal_verified=False))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("finished", "governed and finished"),
+        ("refused", "refused before the agent started"),
+        ("ungoverned", "UNGOVERNED"),
+        ("harness_failed", "the agent itself failed"),
+        ("killed", "killed"),
+        ("journal_broken", "JOURNAL BROKEN"),
+    ],
+)
+def test_every_outcome_has_its_words(outcome: RunOutcome, words: str) -> None:
+    assert words in told(summary(outcome=outcome, exit_code=11))
+
+
+def test_what_an_agent_wrote_stays_on_its_line() -> None:
+    hostile = CallStory(
+        tool="x\x1b[2J\n",
+        what="y\r\n",
+        decision="denied",
+        by="r",
+        rule_id=RuleId("r"),
+        reason="z\nfinished",
+    )
+
+    text = told(summary(hostile))
+
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert text.count("\n") == told(summary(story("denied", "r", "z"))).count("\n")
