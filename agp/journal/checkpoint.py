@@ -32,8 +32,6 @@ class Checkpoint(NamedTuple):
     origin: str
     size: int
     root: bytes
-    extensions: tuple[str, ...] = ()
-    """Further lines, which other logs may write; ours writes none."""
 
 
 class SignedCheckpoint(NamedTuple):
@@ -44,32 +42,27 @@ class SignedCheckpoint(NamedTuple):
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """Read a note's text as a checkpoint.
+    """Read a note's text as a checkpoint; logs of AGP write no extension lines.
 
     Raises:
         IntegrityError: it is not one.
     """
     lines = text.removesuffix("\n").split("\n")
-    if len(lines) < 3 or not all(lines):  # noqa: PLR2004 - origin, size, root
+    if len(lines) != 3 or not all(lines):  # noqa: PLR2004 - origin, size, root
         raise _malformed("origin, size and root are expected, each on a line")
-    origin, size, root, *extensions = lines
+    origin, size, root = lines
     if not _SIZE.fullmatch(size):
         raise _malformed("the size is not a decimal number")
     try:
-        return Checkpoint(origin, int(size), decode_base64(root, _ROOT_BYTES), tuple(extensions))
+        return Checkpoint(origin, int(size), decode_base64(root, _ROOT_BYTES))
     except ValueError as error:
         raise _malformed(f"the root: {error}") from error
 
 
 def format_checkpoint(checkpoint: Checkpoint) -> str:
     """Spell a checkpoint as a note's text."""
-    lines = (
-        checkpoint.origin,
-        str(checkpoint.size),
-        encode_base64(checkpoint.root),
-        *checkpoint.extensions,
-    )
-    return "".join(f"{line}\n" for line in lines)
+    root = encode_base64(checkpoint.root)
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
 
 
 def parse_signed_checkpoint(data: bytes) -> SignedCheckpoint:
