@@ -62,7 +62,7 @@ class Scripted:
         why = f"AGP refused: {ruling.type} is no answer to {request.event.value} here"
         return HookReply(exit_code=2, stderr=why.encode())
 
-    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         """Give the canonical bytes of the call as the file spelled it; `cwd` changes nothing.
 
         Raises:

@@ -46,7 +46,7 @@ _NEVER = {
         "LD_*", "GLIBC_*", "GCONV_PATH", "MALLOC_*", "DYLD_*", "NODE_*", "BUN_*", "BASH_*", "ENV",
         "PS0", "PS1", "PS4", "PROMPT_COMMAND", "IFS", "SHELLOPTS", "PYTHON*", "PERL*", "RUBY*",
         "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "GIT_*", "EDITOR", "VISUAL",
-        "PAGER", "*_PAGER", "*_EDITOR", "*_ASKPASS", "BROWSER", "npm_*", "NPM_*",
+        "PAGER", "*PAGER", "*EDITOR", "*ASKPASS", "BROWSER", "npm_*", "NPM_*",
     ),
     "it changes what governs the harness, or where its model is": (
         "CLAUDE*", "ANTHROPIC_BASE_URL", "ANTHROPIC_*_URL", "ANTHROPIC_CUSTOM_*", "DISABLE_*",

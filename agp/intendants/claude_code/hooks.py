@@ -72,7 +72,7 @@ class ClaudeCode:
             return _block(2, "there is nothing to allow here")
         return HookReply(exit_code=0, stdout=b"{}")
 
-    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         """Give the canonical effective input; both hooks' inputs of one call have the same bytes.
 
         Raises:

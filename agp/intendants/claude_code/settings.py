@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from agp.contracts.base import Contract
 from agp.contracts.gateway import HookEvent
-from agp.contracts.strict_json import parse_json
+from agp.contracts.strict_json import canonical_json, parse_json
 from agp.errors import MessageRefused, RunRefused
 
 SETTINGS_PATH = "/etc/claude-code/managed-settings.json"
@@ -101,7 +101,7 @@ def check_settings(data: bytes, *, reconnect_s: int) -> None:
         RunRefused: naming the first key that is missing, unknown or different.
     """
     try:
-        parse_json(data)
+        exact = canonical_json(parse_json(data))
         read = _Settings.model_validate_json(data)
     except MessageRefused as error:
         raise _refused(error.why or error.what) from error
@@ -114,6 +114,8 @@ def check_settings(data: bytes, *, reconnect_s: int) -> None:
             raise _refused(f"hooks.{event.value} is not AGP's hook")
     if unknown := sorted(set(read.hooks) - set(HookEvent)):
         raise _refused(f"hooks.{unknown[0]} is not an event that AGP listens to")
+    if exact != canonical_json(parse_json(format_settings(reconnect_s=reconnect_s))):
+        raise _refused("a value is equal to the right one, but of another type")
 
 
 def _refused(why: str) -> RunRefused:
