@@ -25,4 +25,6 @@ class Contract(BaseModel):
     strings and booleans are never coerced into one another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_bytes="base64")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, ser_json_bytes="base64", val_json_bytes="base64"
+    )

@@ -80,6 +80,8 @@ class ApprovalRequest(Contract):
     expires_at: str
     state: ApprovalState = ApprovalState.PENDING
     answered_by: str = ""
+    answer_reason: str = ""
+    """What the person wrote with a deny; untrusted text like any other."""
 
 
 class Answer(Contract):

@@ -21,6 +21,11 @@ class ToolCall(Contract):
     tool: str
     raw_input: bytes
     """The bytes of the tool input exactly as the hook wrote them: what a commitment covers."""
+    effective_input: bytes | None = None
+    """The adapter's own edit as JSON text; None: as it came. It is what is decided on, shown,
+    bound, ticketed and sent back as the edit; `raw_input` stays what a commitment covers."""
+    granted_by: Literal["ticket", "answer"] = "ticket"
+    """`answer`: the harness asks no second time for this tool, so no ticket is deposited."""
     action: Action
     says: str = ""
     """The model's own description of the call."""
@@ -51,7 +56,8 @@ class OutcomeReported(Contract):
     harness_session: str
     tool_use_id: str
     tool: str
-    ok: bool
+    ok: bool | None
+    """None: it ended, and the harness does not say how."""
     error: str = ""
     output: bytes = b""
     duration_ms: int | None = None
@@ -135,7 +141,7 @@ class Intendant(Protocol):
         """Write the finished bytes for this harness and event."""
         ...
 
-    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         """Give the canonical effective input as both hooks' inputs must spell it.
 
         `cwd` is the call's: a relative path is the same call as the absolute one (measured).

@@ -236,6 +236,21 @@ class WriteAction(Contract):
     """An edit also reads."""
 
 
+class FileChange(Contract):
+    """One file of a patch."""
+
+    path: str
+    change: Literal["add", "update", "delete"]
+    moved_to: str | None = None
+
+
+class PatchAction(Contract):
+    """Change several files in one call."""
+
+    type: Literal["patch"] = "patch"
+    changes: tuple[FileChange, ...] = Field(min_length=1)
+
+
 class FetchAction(Contract):
     """Fetch a URL, or search the web (`url` empty: the target is not known)."""
 
@@ -279,6 +294,7 @@ Action = Annotated[
     | ExecAction
     | ReadAction
     | WriteAction
+    | PatchAction
     | FetchAction
     | McpAction
     | SpawnAction

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from agp.contracts.base import Contract, Digest
 from agp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Config(Contract):

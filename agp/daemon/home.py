@@ -56,8 +56,14 @@ class Home:
         Raises:
             ConfigurationError: the place cannot be written, or belongs to somebody else.
         """
-        for directory in (self.root, self.root / "keys", self.journal, self.calls, self.run,
-                          self.root / "sessions"):
+        for directory in (
+            self.root,
+            self.root / "keys",
+            self.journal,
+            self.calls,
+            self.run,
+            self.root / "sessions",
+        ):
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 directory.chmod(0o700)

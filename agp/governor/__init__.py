@@ -1,1 +1,1 @@
-"""Room."""
+"""The loop: `gate()` where the harness executes, `mediate()` where AGP does."""

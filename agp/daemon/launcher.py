@@ -1,0 +1,173 @@
+"""`agp run`: one governed session from its launcher's side.
+
+The harness is a child of this process's main thread (bubblewrap follows the thread that spawned
+it), never of the daemon. The launcher holds the lease, reads the harness's event stream, shows
+questions at the terminal, and compares at the end what the stream says with what was decided.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from agp.contracts.control import RunOutcome, RunRequest, RunSummary
+from agp.contracts.gateway import ControlOp
+from agp.contracts.journal import SandboxPreflight
+from agp.daemon import background
+from agp.daemon.ended import Ended
+from agp.daemon.front import open_front
+from agp.daemon.harness_run import HarnessRun
+from agp.daemon.lease import Lease, open_lease
+from agp.daemon.messages import ClosedSession, EndSession, OpenSession, read_args
+from agp.daemon.plans import Planned, plan_claude, plan_scripted
+from agp.daemon.scripted_run import run_script
+from agp.daemon.unwrap import find, unwrapped
+from agp.errors import (
+    HarnessFailed,
+    IntegrityError,
+    Interrupted,
+    RunRefused,
+    Ungoverned,
+)
+from agp.journal.keys import read_public_key
+from agp.journal.verify import verify_directory
+from agp.sandbox.host import check_workspace, run_as
+from agp.sandbox.local import LocalProvider
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from agp.contracts.base import SessionId
+    from agp.daemon.config import Config
+    from agp.daemon.home import Home
+
+_EXIT: dict[RunOutcome, int] = {
+    "finished": 0,
+    "refused": RunRefused.exit_code,
+    "ungoverned": Ungoverned.exit_code,
+    "harness_failed": HarnessFailed.exit_code,
+    "killed": Interrupted.exit_code,
+}
+_CLOSE_S: Final = 10.0
+"""For closing a session that failed; after that the daemon reaps it."""
+
+
+def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool) -> RunSummary:  # noqa: FBT001 - a fact
+    """Run one governed session to its end.
+
+    Raises:
+        RunRefused: it was refused before anything started.
+        AgpError: anything else that kept it from starting or ending in order.
+    """
+    started = time.monotonic()
+    planned = _plan(home, config, request)
+    if background.running(home) is None:
+        background.start(home, arguments=("--until-idle",))
+    session_id, ended, said = unwrapped(
+        partial(anyio.run, partial(_session, home, config, planned, terminal=terminal))
+    )
+    closed = read_args(ClosedSession, said)
+    return RunSummary(
+        session_id=session_id,
+        outcome=ended.outcome,
+        exit_code=_EXIT[ended.outcome],
+        why=ended.why,
+        grade=planned.grade,
+        calls=closed.stories,
+        events=closed.events,
+        journal_verified=_verified(home),
+        harness_exit=ended.harness_exit,
+        text=ended.text,
+        duration_ms=int((time.monotonic() - started) * 1000),
+    )
+
+
+def _plan(home: Home, config: Config, request: RunRequest) -> Planned:
+    """Look at everything that can be refused before a daemon or a harness is started."""
+    workspace = check_workspace(request.repo, agp_home=str(home.root))
+    if request.intendant == "scripted":
+        return plan_scripted(request, workspace)
+    return plan_claude(config, request, workspace)
+
+
+async def _session(
+    home: Home, config: Config, planned: Planned, *, terminal: bool
+) -> tuple[SessionId, Ended, dict[str, JsonValue]]:
+    """Open the session, run what is governed in it, close it in order whatever happens."""
+    args = OpenSession(
+        intendant=planned.intendant,
+        intendant_version=planned.version,
+        workspace=planned.workspace,
+        grade=planned.grade,
+        launch_digest=planned.launch_digest,
+        egress=planned.egress,
+        model_upstream=planned.model_upstream,
+        unsafe=planned.unsafe,
+        launcher_pid=os.getpid(),
+        view_uid=run_as(planned.workspace).uid,
+    )
+    async with open_lease(home, config, args) as lease:
+        try:
+            ended = await _governed(home, config, planned, lease, terminal=terminal)
+        except BaseException as error:
+            killed = find(error, Interrupted)
+            if killed is None:
+                with anyio.move_on_after(_CLOSE_S, shield=True):
+                    await _end(lease, Ended("refused"))
+                raise
+            ended = Ended("killed", str(killed))
+        with anyio.CancelScope(shield=True):
+            said = await _end(lease, ended)
+        return lease.session.session_id, ended, said
+
+
+async def _end(lease: Lease, ended: Ended) -> dict[str, JsonValue]:
+    args = EndSession.model_validate(
+        {**lease.claim(), "outcome": ended.outcome, "harness_exit": ended.harness_exit}
+    )
+    return await lease.ask(ControlOp.SESSION_END, args)
+
+
+async def _governed(
+    home: Home, config: Config, planned: Planned, lease: Lease, *, terminal: bool
+) -> Ended:
+    """Prove the sandbox, then run the harness or the script beside the lease and the prompt."""
+    await _prove(home, config, planned, lease)
+    async with open_front(lease, terminal=terminal) as front:
+        if planned.intendant == "scripted":
+            return await run_script(planned, lease, front.shown)
+        return await HarnessRun(home, config, planned, lease, front).run()
+
+
+async def _prove(home: Home, config: Config, planned: Planned, lease: Lease) -> None:
+    """Try to get out of the sandbox before anything else is in it; any doubt refuses the run."""
+    provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
+    report = await provider.preflight(planned.workspace)
+    await lease.note(
+        SandboxPreflight(
+            session_id=lease.session.session_id,
+            provider=report.provider,
+            passed=report.passed,
+            probes=tuple(f"{probe.name}={probe.result.value}" for probe in report.probes),
+        )
+    )
+    if not report.passed:
+        failed = [p for p in report.probes if not p.passed]
+        raise RunRefused(
+            "the sandbox did not prove itself, so nothing was run in it",
+            why="; ".join(f"{p.name}: {p.detail or p.result.value}" for p in failed) or "no probe",
+            fix="run `agp doctor`",
+        )
+
+
+def _verified(home: Home) -> bool:
+    """Verify the whole journal offline, with the public key only."""
+    try:
+        verify_directory(home.journal, read_public_key(home.public_key))
+    except IntegrityError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""The arguments of the control operations, each a frozen value read at the daemon's edge."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from agp.contracts.base import Contract, Digest, SessionId
+from agp.contracts.control import CallStory
+from agp.contracts.intendant import ToolCall
+from agp.contracts.policy import Grade
+from agp.errors import MessageRefused
+
+
+class NoArgs(Contract):
+    """The operation takes none."""
+
+
+class OpenSession(Contract):
+    """`session.open`: everything that is journaled before a harness starts."""
+
+    intendant: str
+    intendant_version: str
+    workspace: str
+    """Absolute and resolved."""
+    grade: Grade
+    launch_digest: Digest
+    egress: tuple[str, ...] = ()
+    """`host:port` names that the CONNECT proxy may dial."""
+    model_upstream: str = ""
+    """`host:port` behind the model relay; empty: there is no relay."""
+    unsafe: tuple[str, ...] = ()
+    launcher_pid: int
+    view_uid: int
+    """The uid as which the harness runs: the only one that may ask."""
+
+
+class OpenedSession(Contract):
+    """What the launcher gets back."""
+
+    session_id: SessionId
+    ask_directory: str
+    session_directory: str
+    secret: str
+    fencing_token: int
+    policy_digest: Digest
+
+
+class OfSession(Contract):
+    """The operation is about one session and comes from its launcher."""
+
+    session_id: SessionId
+    secret: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class AttachSession(OfSession):
+    """`session.attach`: a launcher comes back after the daemon was away."""
+
+    fencing_token: int
+    hooks_alive: bool
+
+
+class NoteSession(OfSession):
+    """`session.note`: an event that only the launcher can see."""
+
+    kind: Literal["sandbox.started", "sandbox.preflight", "sandbox.stopped", "coverage.violated"]
+    payload: dict[str, JsonValue]
+
+
+class ExecutedCall(Contract):
+    """A call that the harness's own stream says was executed."""
+
+    tool_use_id: str
+    tool: str
+
+
+class ReconcileSession(OfSession):
+    """`session.reconcile`: the stream against the decisions."""
+
+    executed: tuple[ExecutedCall, ...]
+
+
+class EndSession(OfSession):
+    """`session.end`: the launcher is done."""
+
+    outcome: Literal["finished", "refused", "ungoverned", "harness_failed", "killed"]
+    harness_exit: int | None = None
+
+
+class ClosedSession(Contract):
+    """What the launcher gets back from `session.end`."""
+
+    stories: tuple[CallStory, ...]
+    events: int
+    violations: int
+
+
+class MediateCall(OfSession):
+    """`call.mediate`: a call that AGP decides and executes."""
+
+    call: ToolCall
+    argv: tuple[str, ...] = Field(min_length=1)
+    stdin: bytes = b""
+
+
+Args = TypeVar("Args", bound=Contract)
+
+
+def read_args(model: type[Args], args: dict[str, JsonValue]) -> Args:
+    """Read an operation's arguments strictly.
+
+    Raises:
+        MessageRefused: naming the first field that is not acceptable.
+    """
+    try:
+        return model.model_validate_json(json.dumps(args))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise MessageRefused(
+            "the daemon does not accept these arguments",
+            where=field,
+            why=first["msg"],
+            fix="use the `agp` of the same version as the daemon",
+        ) from error
+
+
+def write_value(value: Contract) -> dict[str, JsonValue]:
+    """Spell a frozen value for the control socket."""
+    spelled: dict[str, JsonValue] = json.loads(value.model_dump_json())
+    return spelled

@@ -1,0 +1,137 @@
+"""What one run is going to be, decided before anything of it exists."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from agp.contracts.base import Digest
+from agp.contracts.policy import Grade
+from agp.daemon.files import read_regular
+from agp.daemon.shipped import shipped
+from agp.errors import RunRefused, UsageRefused
+from agp.intendants.claude_code.launch import LaunchRequest, launch_digest, plan_launch
+from agp.intendants.claude_code.version import check_version, find_executable
+from agp.intendants.scripted import ScriptedCall, parse_script
+
+if TYPE_CHECKING:
+    from agp.contracts.control import RunRequest
+    from agp.contracts.intendant import LaunchPlan
+    from agp.daemon.config import Config
+
+_SCRIPT_LIMIT = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run, planned."""
+
+    intendant: str
+    version: str
+    workspace: str
+    grade: Grade
+    launch_digest: Digest
+    egress: tuple[str, ...] = ()
+    model_upstream: str = ""
+    unsafe: tuple[str, ...] = ()
+    launch: LaunchPlan | None = None
+    """For a harness."""
+    calls: tuple[ScriptedCall, ...] = ()
+    """For the scripted intendant."""
+
+
+def plan_scripted(request: RunRequest, workspace: str) -> Planned:
+    """Read the script whole; AGP executes its calls, each in a view of its own."""
+    if request.script is None:
+        raise UsageRefused("the scripted intendant plays a file", fix="--script FILE")
+    path = Path(request.script)
+    try:
+        data = read_regular(path, limit=_SCRIPT_LIMIT)
+    except OSError as error:
+        raise UsageRefused(
+            "the script cannot be read", where=str(path), why=error.strerror or ""
+        ) from error
+    return Planned(
+        intendant="scripted",
+        version="1",
+        workspace=workspace,
+        grade=Grade.CONFINED,
+        launch_digest=Digest(hashlib.sha256(b"agp/script/v1\0" + data).hexdigest()),
+        calls=parse_script(data, where=str(path), workspace=workspace),
+    )
+
+
+def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
+    """Find the harness, check its version, and write down everything that starts it.
+
+    The grade is `shared`: calls run beside the harness until each has a view of its own.
+    """
+    found = find_executable(
+        config.claude_code, os.environ.get("PATH", os.defpath), workspace=workspace
+    )
+    executable = check_version(found, unsafe_version=request.unsafe_harness_version)
+    upstream = "" if request.model_url is None else _upstream(request.model_url)
+    model = () if request.model is None else ("--model", request.model)
+    who = pwd.getpwuid(os.geteuid()).pw_name
+    launch = plan_launch(
+        LaunchRequest(
+            task=request.task,
+            arguments=(*model, *request.extra),
+            executable=executable.path,
+            executable_sha256=executable.sha256,
+            version=executable.version,
+            bridge=shipped("hooks/agp-bridge").read_bytes(),
+            forwarder=shipped("hooks/agp-forward").read_bytes(),
+            reconnect_s=config.reconnect_s,
+            model_relay=bool(upstream),
+            git_name=f"{who} (agent)",
+            git_email=f"{who}@agp.invalid",
+            named_environment=_named((*config.pass_environment, *request.pass_environment)),
+            unsafe=executable.unsafe,
+        )
+    )
+    return Planned(
+        intendant="claude-code",
+        version=executable.version,
+        workspace=workspace,
+        grade=Grade.SHARED,
+        launch_digest=launch_digest(launch),
+        egress=() if upstream else config.egress,
+        model_upstream=upstream,
+        unsafe=launch.unsafe,
+        launch=launch,
+    )
+
+
+def _upstream(url: str) -> str:
+    """Take `host:port` out of a model URL; the relay speaks plain HTTP to exactly that."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise UsageRefused("the model URL has no usable port", where=url) from error
+    odd = parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username
+    if parts.scheme != "http" or not parts.hostname or port is None or odd:
+        raise UsageRefused(
+            "the model URL is not http://HOST:PORT",
+            where=url,
+            why="the relay carries plain HTTP to one host and port; TLS goes through `egress`",
+            fix="--model-url http://127.0.0.1:8000",
+        )
+    return f"{parts.hostname}:{port}"
+
+
+def _named(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Read the variables that the operator named, from the operator's own environment."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RunRefused(
+            f"the environment variable {missing[0]} is named to be handed over, and is not set",
+            fix=f"export {missing[0]}=..., or do not name it",
+        )
+    return tuple((name, os.environ[name]) for name in dict.fromkeys(names))

@@ -1,0 +1,153 @@
+"""Taking up what was open when the daemon went down, or closing it with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from pydantic import ValidationError
+
+from agp.contracts.intendant import Intendant, ToolCall
+from agp.contracts.journal import (
+    ApprovalCancelled,
+    ApprovalRequested,
+    ExecutionOutcomeUnknown,
+    Record,
+    SessionReaped,
+)
+from agp.contracts.session import SessionLease
+from agp.daemon.live import LeaseFile, LiveSession
+from agp.errors import AgpError, IntegrityError
+from agp.governor.decide import canonical_of
+from agp.governor.loop import Governor, call_digest
+from agp.governor.session import Call, CallState, GovernedSession
+from agp.governor.tickets import TicketKey, input_digest
+from agp.journal.commitment import commitment as commit
+
+if TYPE_CHECKING:
+    from agp.contracts.base import CallId, Digest
+    from agp.daemon.config import Config
+    from agp.daemon.home import Home
+    from agp.daemon.sessions import Sessions
+    from agp.daemon.shelf import PolicyShelf
+    from agp.governor.recover import OpenSession, Recovery
+    from agp.journal.calls import CallVault
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """What recovery needs of the daemon."""
+
+    home: Home
+    config: Config
+    record: Record
+    governor: Governor
+    sessions: Sessions
+    shelf: PolicyShelf
+    vault: CallVault
+    intendants: dict[str, Intendant]
+
+    async def restore(self, recovery: Recovery) -> None:
+        """Take up every open session; what cannot be taken up is closed and journaled."""
+        self.governor.paused = recovery.paused
+        for opened in recovery.sessions.values():
+            try:
+                live = self._live(opened)
+            except AgpError as error:
+                await self._close(opened, f"it could not be taken up: {error.what}")
+                continue
+            self.shelf.open_workspace(opened.started.workspace)
+            await self._redeemed(live, opened)
+            await self._asked(live, opened)
+            self.sessions.adopt(live)
+
+    def _live(self, opened: OpenSession) -> LiveSession:
+        started = opened.started
+        intendant = self.intendants.get(started.intendant)
+        if intendant is None:
+            raise IntegrityError(f"the intendant {started.intendant!r} is not known here")
+        kept = LeaseFile.load(self.home, started.session_id)
+        governed = GovernedSession(
+            started.session_id, intendant, workspace=started.workspace, grade=started.grade
+        )
+        if kept.harness_session is not None:
+            governed.bind(kept.harness_session)
+        lease = SessionLease(
+            session_id=started.session_id,
+            secret=kept.secret,
+            fencing_token=kept.fencing_token,
+            launcher_pid=0,
+            reattach_grace_s=float(self.config.reattach_grace_s),
+            status="away",
+        )
+        return LiveSession(
+            governed, started, opened.started_at, lease, kept.view_uid, kept.model_upstream
+        )
+
+    async def _redeemed(self, live: LiveSession, opened: OpenSession) -> None:
+        """Calls that may be running: their outcome is still welcome."""
+        for call_id in opened.redeemed:
+            try:
+                call, _ = await self._call(live.governed, call_id)
+            except AgpError:
+                await self.record.append(
+                    ExecutionOutcomeUnknown(
+                        session_id=live.session_id,
+                        call_id=call_id,
+                        reason="the daemon restarted and the call's body is gone",
+                    ),
+                    actor="agp",
+                )
+                continue
+            call.state = CallState.REDEEMED
+            call.delivered = True
+            call.decided.set()
+            if call.ticket is not None:
+                live.governed.redeemed[call.ticket] += 1
+            live.governed.calls[call.call.tool_use_id] = call
+
+    async def _asked(self, live: LiveSession, opened: OpenSession) -> None:
+        for asked in opened.asked.values():
+            try:
+                call, commitment = await self._call(live.governed, asked.call_id)
+            except AgpError:
+                await self._cancel(asked)
+                continue
+            granted_by = tuple(opened.granted_by.get(asked.approval_id, ()))
+            self.governor.restore(live.governed, call, asked, granted_by, commitment)
+
+    async def _call(self, governed: GovernedSession, call_id: CallId) -> tuple[Call, Digest]:
+        """Read one call back.
+
+        Raises:
+            AgpError: its body or its salt is gone, or is not what was stored.
+        """
+        kept = await anyio.to_thread.run_sync(self.vault.get, call_id)
+        if kept is None or kept.body is None:
+            raise IntegrityError("a call's body is gone", where=call_id)
+        try:
+            tool_call = ToolCall.model_validate_json(kept.body)
+        except ValidationError as error:
+            raise IntegrityError("a call's body is not what was stored", where=call_id) from error
+        canonical = canonical_of(governed.intendant, tool_call)
+        call = Call(call_id, tool_call, call_digest(tool_call))
+        call.ticket = TicketKey(
+            tool_call.agent_id, tool_call.cwd, tool_call.tool, input_digest(canonical)
+        )
+        return call, commit(kept.salt, tool_call.raw_input)
+
+    async def _cancel(self, asked: ApprovalRequested) -> None:
+        await self.record.append(
+            ApprovalCancelled(
+                approval_id=asked.approval_id, call_id=asked.call_id, cause="body_gone"
+            ),
+            actor="agp",
+        )
+
+    async def _close(self, opened: OpenSession, reason: str) -> None:
+        for asked in opened.asked.values():
+            await self._cancel(asked)
+        await self.record.append(
+            SessionReaped(session_id=opened.started.session_id, reason=reason[:500]), actor="agp"
+        )

@@ -1,0 +1,356 @@
+"""The daemon: start order, stop order, one task group.
+
+Start: recover, journal, store, approvals, sessions, control last. A dead journal cancels
+everything, because its commit task lives in the same group. Stop: the control socket first, then
+the sessions' sockets (their launchers are told and may come back), a checkpoint, the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+import structlog
+
+import agp
+from agp.contracts.base import CallId, Digest
+from agp.contracts.control import DaemonStatus, SessionSummary
+from agp.contracts.gateway import ControlNotice
+from agp.contracts.journal import ConfigInForce, ControlPaused, EventKind, Line
+from agp.contracts.policy import Decision
+from agp.daemon.clock import SystemClock
+from agp.daemon.config import Config, digest_of
+from agp.daemon.lock import exclusive
+from agp.daemon.messages import write_value
+from agp.daemon.operations import Operations
+from agp.daemon.recovery import Restorer
+from agp.daemon.sessions import Sessions
+from agp.daemon.shelf import PolicyShelf
+from agp.daemon.survey import HostSurveyor
+from agp.gateway.control import ControlListener
+from agp.governor.decide import Decider, Timing
+from agp.governor.desk import ApprovalDesk, utc_text
+from agp.governor.loop import Governor
+from agp.governor.recover import recover
+from agp.intendants.claude_code import ClaudeCode
+from agp.intendants.scripted import Scripted
+from agp.journal.calls import CallVault
+from agp.journal.commit import GroupCommit
+from agp.journal.keys import read_signer
+from agp.journal.reader import read_events
+from agp.journal.writer import JournalWriter
+from agp.sandbox.local import LocalProvider
+from agp.store.off_loop import AsyncStore
+from agp.store.projection import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
+
+    from agp.contracts.channel import ApprovalRequest
+    from agp.contracts.intendant import Intendant
+    from agp.contracts.sandbox import SandboxProvider
+    from agp.daemon.home import Home
+    from agp.governor.ports import Rules
+    from agp.governor.session import GovernedSession
+
+SEARCH_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
+_DISK_PERIOD_S: Final = 5.0
+_MIB: Final = 1024 * 1024
+_TERMINAL: Final = frozenset(
+    {
+        EventKind.CALL_ABANDONED.value,
+        EventKind.APPROVAL_DENIED.value,
+        EventKind.APPROVAL_EXPIRED.value,
+        EventKind.APPROVAL_CANCELLED.value,
+        EventKind.TICKET_EXPIRED.value,
+        EventKind.EXECUTION_FINISHED.value,
+        EventKind.EXECUTION_FAILED.value,
+        EventKind.EXECUTION_OUTCOME_UNKNOWN.value,
+    }
+)
+"""After one of these a call's body is not needed any more."""
+
+
+async def serve(home: Home, config: Config, *, until_idle: bool) -> None:
+    """Run the daemon until it is stopped; with `until_idle`, until its last session has ended.
+
+    Raises:
+        ConfigurationError: the home, the key or a policy is not fit to start with.
+        IntegrityError: the journal does not fit its last checkpoint.
+        JournalBroken: the journal could not be written; hooks refuse from that moment on.
+    """
+    home.check()
+    home.create()
+    with exclusive(home.lock):
+        async with _daemon(home, config) as daemon:
+            await daemon.run(until_idle=until_idle)
+
+
+@dataclass
+class _Daemon:
+    """The composed parts."""
+
+    home: Home
+    config: Config
+    tasks: TaskGroup
+    key_id: Digest
+    commit: GroupCommit
+    desk: ApprovalDesk
+    governor: Governor
+    sessions: Sessions
+    shelf: PolicyShelf
+    store: AsyncStore
+    started_at: str
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+
+    async def run(self, *, until_idle: bool) -> None:
+        """Open the operator's socket, then wait for the end."""
+        operations = Operations(
+            self.commit,
+            self.governor,
+            self.desk,
+            self.sessions,
+            self.shelf,
+            self._sandbox,
+            self.status,
+            self.seal,
+            self.stopping.set,
+            self._ended,
+            call_timeout_s=self.config.call_timeout_s,
+        )
+        server = ControlListener(self.home.control_socket, operations)
+        async with anyio.create_task_group() as front:
+            await front.start(server.serve)
+            self.tasks.start_soon(self._signals)
+            if until_idle:
+                self.tasks.start_soon(self._until_idle)
+            structlog.get_logger().info("daemon ready", pid=os.getpid(), home=str(self.home.root))
+            await self.stopping.wait()
+            await self.sessions.close_all()
+            front.cancel_scope.cancel()
+        await self.seal()
+
+    def status(self) -> DaemonStatus:
+        """Describe the daemon for `agp status`."""
+        policy = self.shelf.base
+        return DaemonStatus(
+            version=agp.__version__,
+            pid=os.getpid(),
+            started_at=self.started_at,
+            log_id=self.commit.log_id,
+            signing_key_id=self.key_id,
+            events=self.commit.size,
+            policy_digest=policy.digest,
+            rules=self.shelf.loaded(policy).rules,
+            paused=self.governor.paused,
+            sessions=len(self.sessions.live),
+            approvals=len(self.desk.pending()),
+        )
+
+    async def seal(self) -> None:
+        """Seal a checkpoint over everything written so far."""
+        await self.commit.seal_checkpoint()
+
+    def _sandbox(self) -> SandboxProvider:
+        return LocalProvider(toolchains=self.config.toolchains, agp_home=str(self.home.root))
+
+    async def _ended(self) -> tuple[SessionSummary, ...]:
+        rows = [row for row in await self.store.sessions() if row.status != "open"]
+        return tuple(
+            SessionSummary(
+                session_id=row.session_id,
+                intendant=row.intendant,
+                workspace=row.workspace,
+                grade=row.grade,
+                status="reaped" if row.status == "reaped" else "ended",
+                outcome=row.outcome,
+                started_at=row.started_at,
+                calls=row.calls,
+                allowed=row.allowed,
+                asked=row.asked,
+                denied=row.denied,
+            )
+            for row in rows
+        )
+
+    async def _signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self.stopping.set()
+
+    async def _until_idle(self) -> None:
+        """End with the last session; one that nobody opens in time ends as well."""
+        with anyio.move_on_after(self.config.reattach_grace_s):
+            await self.sessions.opened.wait()
+        while self.sessions.live:
+            await self.sessions.emptied.wait()
+        self.stopping.set()
+
+    async def checkpoints(self) -> None:
+        """Seal by time and by number of events, whichever comes first."""
+        grown = _Grown(self.config.checkpoint_every_events)
+        self.commit.on_sealed(grown.count)
+        while True:
+            with anyio.move_on_after(self.config.checkpoint_every_s):
+                await grown.enough.wait()
+            if grown.since:
+                await self.seal()
+                grown.reset()
+
+    async def watch_disk(self) -> None:
+        """Pause before the journal can break."""
+        reserve = self.config.disk_reserve_mib * _MIB
+        while True:
+            free = (await anyio.to_thread.run_sync(shutil.disk_usage, self.home.root)).free
+            if free < reserve and self.governor.paused is None:
+                reason = f"less than {self.config.disk_reserve_mib} MiB are free at AGP's home"
+                self.governor.paused = reason
+                await self.commit.append(ControlPaused(reason=reason, by="agp"), actor="agp")
+            await anyio.sleep(_DISK_PERIOD_S)
+
+
+class _Grown:
+    """Counts lines since the last checkpoint."""
+
+    def __init__(self, threshold: int) -> None:
+        self._threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.since = 0
+        self.enough = anyio.Event()
+
+    def count(self, _: Line) -> None:
+        """Count one durable line."""
+        self.since += 1
+        if self.since >= self._threshold:
+            self.enough.set()
+
+
+class _Announcer:
+    """Pushes the state of an approval to the launcher of its session; never raises, never waits."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self.sessions: Sessions | None = None
+
+    def announce(self, request: ApprovalRequest) -> None:
+        """Show the newest state at the launcher's terminal."""
+        if self.sessions is None:
+            return
+        live = self.sessions.live.get(request.session_id)
+        if live is not None and live.connection is not None:
+            notice = ControlNotice(notice="approval", body=write_value(request))
+            self._tasks.start_soon(live.connection.notify, notice)
+
+
+@asynccontextmanager
+async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
+    """Compose the parts in start order and take them apart in reverse."""
+    clock = SystemClock()
+    signer = read_signer(home.signing_key)
+    shelf = PolicyShelf(home)
+    loaded = await anyio.to_thread.run_sync(shelf.reload)
+    async with AsyncExitStack() as stack:
+        journal = await anyio.to_thread.run_sync(
+            lambda: JournalWriter.open(home.journal, signer, origin=config.origin, clock=clock)
+        )
+        stack.callback(journal.close)
+        recovery = await anyio.to_thread.run_sync(lambda: recover(read_events(home.journal)))
+        vault = CallVault(home.calls)
+        await anyio.to_thread.run_sync(
+            lambda: vault.remove_orphans(live=recovery.living(), journaled=recovery.journaled)
+        )
+        store = AsyncStore(
+            await anyio.to_thread.run_sync(lambda: Store.open(home.store, journal.log_id))
+        )
+        await store.replay(read_events(home.journal))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        commit = GroupCommit(journal, clock)
+        await tasks.start(commit.run)
+        await _project(tasks, commit, store, vault)
+        announcer = _Announcer(tasks)
+        desk = ApprovalDesk(commit, clock, announcer)
+        surveyor = HostSurveyor(home.root, SEARCH_PATH)
+
+        def rules_of(session: GovernedSession) -> Rules:
+            return shelf.of(session.workspace)
+
+        decider = Decider(
+            commit,
+            clock,
+            desk,
+            vault,
+            surveyor,
+            rules_of,
+            log_id=journal.log_id,
+            timing=Timing(config.approval_timeout_s, float(config.reattach_grace_s)),
+        )
+        governor = Governor(
+            commit, clock, desk, decider, tasks, reattach_grace_s=float(config.reattach_grace_s)
+        )
+        intendants: dict[str, Intendant] = {"claude-code": ClaudeCode(), "scripted": Scripted()}
+        sessions = Sessions(home, config, commit, clock, governor, shelf, intendants, tasks)
+        announcer.sessions = sessions
+        await commit.append(
+            ConfigInForce(config_digest=digest_of(config), version=agp.__version__), actor="agp"
+        )
+        await commit.append(loaded, actor="agp")
+        tasks.start_soon(desk.run)
+        await Restorer(home, config, commit, governor, sessions, shelf, vault, intendants).restore(
+            recovery
+        )
+        daemon = _Daemon(
+            home,
+            config,
+            tasks,
+            signer.key_id,
+            commit,
+            desk,
+            governor,
+            sessions,
+            shelf,
+            store,
+            utc_text(clock.now()),
+        )
+        tasks.start_soon(daemon.checkpoints)
+        tasks.start_soon(daemon.watch_disk)
+        yield daemon
+        tasks.cancel_scope.cancel()
+
+
+async def _project(
+    tasks: TaskGroup, commit: GroupCommit, store: AsyncStore, vault: CallVault
+) -> None:
+    """Feed the store, and drop the bodies of ended calls, in journal order, off the hot path."""
+    send, receive = anyio.create_memory_object_stream[Line](float("inf"))
+    commit.on_sealed(send.send_nowait)
+
+    async def project() -> None:
+        async for line in receive:
+            await store.apply(line)
+            if (call_id := _ended_call(line)) is not None:
+                await anyio.to_thread.run_sync(vault.drop_body, call_id)
+
+    tasks.start_soon(project)
+
+
+def _ended_call(line: Line) -> CallId | None:
+    """Name the call whose last line this is."""
+    denied = (
+        line.kind == EventKind.CALL_DECIDED.value
+        and line.payload.get("decision") == Decision.DENY.value
+    )
+    call_id = line.payload.get("call_id")
+    if (denied or line.kind in _TERMINAL) and isinstance(call_id, str):
+        return CallId(call_id)
+    return None

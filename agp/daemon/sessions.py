@@ -1,0 +1,374 @@
+r"""The sessions of one daemon: opened, held by a lease, taken up again, ended, reaped.
+
+| from \\ what | launcher gone | launcher back | grace over | end or kill |
+|-------------|---------------|---------------|------------|-------------|
+| held        | away          |               |            | ended       |
+| away        |               | held          | reaped     | ended       |
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import structlog
+
+from agp.contracts.base import SessionId
+from agp.contracts.gateway import ControlNotice, HookRequest, Peer
+from agp.contracts.intendant import Denied, Intendant, SessionOpened
+from agp.contracts.journal import (
+    Clock,
+    ControlKilled,
+    CoverageViolated,
+    EgressAllowed,
+    EgressRefused,
+    GatewayRefused,
+    Record,
+    SessionEnded,
+    SessionReaped,
+    SessionStarted,
+)
+from agp.contracts.session import SessionLease
+from agp.daemon.live import LeaseFile, LiveSession, check_lease
+from agp.daemon.messages import AttachSession, EndSession, OpenedSession, OpenSession
+from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised
+from agp.gateway.ask import AskListener, Exchange
+from agp.governor.session import GovernedSession
+from agp.sandbox.egress import ConnectProxy, ModelRelay
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from agp.daemon.config import Config
+    from agp.daemon.home import Home
+    from agp.daemon.shelf import PolicyShelf
+    from agp.gateway.control import ControlConnection
+    from agp.governor.desk import CancelCause
+    from agp.governor.loop import Governor
+
+MAX_SESSIONS: Final = 64
+"""Sessions that one daemon holds at once."""
+_REFUSAL_PERIOD_S: Final = 1.0
+"""At most one `gateway.refused` line a session in this time: an agent cannot fill the journal."""
+
+
+class Sessions:
+    """All live sessions, and the only place that opens and closes them."""
+
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        record: Record,
+        clock: Clock,
+        governor: Governor,
+        shelf: PolicyShelf,
+        intendants: dict[str, Intendant],
+        tasks: TaskGroup,
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._record = record
+        self._clock = clock
+        self._governor = governor
+        self._shelf = shelf
+        self._intendants = intendants
+        self._tasks = tasks
+        self._log = structlog.get_logger()
+        self.live: dict[SessionId, LiveSession] = {}
+        self.opened = anyio.Event()
+        """Set by the first session of this daemon's life."""
+        self.emptied = anyio.Event()
+        """Set when the last session has ended; for a daemon that ends with its last session."""
+
+    async def open(self, args: OpenSession, connection: ControlConnection) -> OpenedSession:
+        """Journal a new session and open its sockets; nothing of the harness runs yet."""
+        intendant = self._intendants.get(args.intendant)
+        if intendant is None:
+            raise RunRefused(
+                f"there is no intendant called {args.intendant!r}",
+                fix=f"known: {', '.join(sorted(self._intendants))}",
+            )
+        if len(self.live) >= MAX_SESSIONS:
+            raise RunRefused(f"{MAX_SESSIONS} sessions run already", fix="end one: agp kill")
+        policy = self._shelf.open_workspace(args.workspace)
+        session_id = SessionId(f"s-{secrets.token_hex(6)}")
+        started = SessionStarted(
+            session_id=session_id,
+            intendant=args.intendant,
+            intendant_version=args.intendant_version,
+            workspace=args.workspace,
+            grade=args.grade,
+            policy_digest=policy.digest,
+            launch_digest=args.launch_digest,
+            egress=args.egress,
+            operator_uid=connection.peer.uid,
+            unsafe=args.unsafe,
+        )
+        if policy.digest != self._shelf.base.digest:
+            await self._record.append(self._shelf.loaded(policy), actor="agp")
+        sealed = await self._record.append(started, actor=f"uid:{connection.peer.uid}")
+        lease = SessionLease(
+            session_id=session_id,
+            secret=secrets.token_hex(32),
+            fencing_token=1,
+            launcher_pid=args.launcher_pid,
+            reattach_grace_s=float(self._config.reattach_grace_s),
+            status="held",
+        )
+        live = LiveSession(
+            GovernedSession(session_id, intendant, workspace=args.workspace, grade=args.grade),
+            started,
+            sealed.ts,
+            lease,
+            args.view_uid,
+            args.model_upstream,
+        )
+        self._home.session_directory(session_id).mkdir(mode=0o700)
+        LeaseFile.of(live).save(self._home, session_id)
+        self.live[session_id] = live
+        self.opened.set()
+        await self._hold(live, connection)
+        return self._opened(live)
+
+    async def attach(self, args: AttachSession, connection: ControlConnection) -> OpenedSession:
+        """Let a launcher take its session back after a break."""
+        live = check_lease(self.live.get(args.session_id), args.secret)
+        if args.fencing_token != live.lease.fencing_token or live.connection is not None:
+            raise Unauthorised("another launcher holds this session")
+        live.lease = SessionLease.model_validate(
+            live.lease.model_dump() | {"fencing_token": args.fencing_token + 1, "status": "held"}
+        )
+        LeaseFile.of(live).save(self._home, live.session_id)
+        if args.hooks_alive:
+            live.gate.set()
+        await self._hold(live, connection)
+        return self._opened(live)
+
+    def adopt(self, live: LiveSession) -> None:
+        """Take a session up after a restart; its launcher has the grace to come back."""
+        self.live[live.session_id] = live
+        self.opened.set()
+        self._tasks.start_soon(self._await_return, live)
+
+    async def hooks_alive(self, live: LiveSession) -> None:
+        """Open the way to the model: the stream *and* this listener have seen SessionStart.
+
+        Raises:
+            RunRefused: no SessionStart came in on this session's own socket in time.
+        """
+        with anyio.move_on_after(self._config.hooks_deadline_s):
+            await live.governed.hooks_seen.wait()
+        if not live.governed.hooks_seen.is_set():
+            await self.violated(live, "hooks_not_alive", "no SessionStart on the ask socket")
+            raise RunRefused(
+                "the harness's hooks did not show themselves alive",
+                why="no SessionStart reached AGP from this session's view",
+                fix="run `agp doctor`; nothing was sent to a model",
+            )
+        LeaseFile.of(live).save(self._home, live.session_id)
+        live.gate.set()
+
+    async def violated(self, live: LiveSession, what: str, detail: str) -> None:
+        """Journal a coverage violation; one is enough to fail the run."""
+        live.governed.violations += 1
+        payload = CoverageViolated.model_validate(
+            {"session_id": live.session_id, "what": what, "detail": detail[:500]}
+        )
+        await self._record.append(payload, actor="agp")
+
+    async def end(self, live: LiveSession, args: EndSession) -> None:
+        """Close a session in order; its launcher has removed the view."""
+        await self._close(live, "session_ended")
+        counts = live.governed.counts
+        await self._record.append(
+            SessionEnded(
+                session_id=live.session_id,
+                outcome=args.outcome,
+                calls=counts.calls,
+                allowed=counts.allowed,
+                denied=counts.denied,
+                asked=counts.asked,
+                harness_exit=args.harness_exit,
+            ),
+            actor="agp",
+        )
+        self._forget(live)
+
+    async def kill(self, session_id: SessionId, by: str) -> None:
+        """End a session at the operator's word: no more grants, and its launcher kills the view."""
+        live = self.live.get(session_id)
+        if live is None:
+            raise Refusal(
+                f"there is no running session {session_id}", fix="list them with `agp sessions`"
+            )
+        await self._record.append(ControlKilled(session_id=session_id, by=by), actor=by)
+        await self._governor.end(live.governed, "killed")
+        live.scope.cancel()
+        if live.connection is not None:
+            await live.connection.notify(ControlNotice(notice="killed", body={"by": by}))
+
+    async def close_all(self) -> None:
+        """Tell every launcher that the daemon goes; leases stay, so that they can come back."""
+        for live in self.live.values():
+            if live.connection is not None:
+                await live.connection.notify(ControlNotice(notice="daemon_stopping"))
+
+    async def _hold(self, live: LiveSession, connection: ControlConnection) -> None:
+        """Open the session's sockets and watch its launcher."""
+        live.connection = connection
+        live.attached.set()
+        live.scope = anyio.CancelScope()
+        await self._tasks.start(self._serve_sockets, live)
+        self._tasks.start_soon(self._watch, live, connection)
+
+    async def _serve_sockets(
+        self, live: LiveSession, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        directory = self._home.ask_directory(live.session_id)
+        directory.parent.mkdir(mode=0o711, exist_ok=True)
+        directory.mkdir(mode=0o755, exist_ok=True)
+        with live.scope:
+            async with anyio.create_task_group() as sockets:
+                listener = AskListener(
+                    directory / "ask.sock",
+                    lambda request, waiter: self._hear(live, request, waiter.peer),
+                    allowed_uids=frozenset({live.view_uid}),
+                    on_refused=lambda because: self._count_refusal(live, because.value),
+                )
+                await sockets.start(listener.serve)
+                proxy = ConnectProxy(
+                    directory / "proxy.sock",
+                    frozenset(live.started.egress),
+                    live.gate,
+                    on_allowed=lambda target: self._egress_allowed(live, target),
+                    on_refused=lambda target, why: self._egress_refused(live, target, why),
+                )
+                await sockets.start(proxy.serve)
+                if live.model_upstream:
+                    relay = ModelRelay(
+                        directory / "model.sock",
+                        live.model_upstream,
+                        live.gate,
+                        on_allowed=lambda target: self._egress_allowed(live, target),
+                        on_refused=lambda target, why: self._egress_refused(live, target, why),
+                    )
+                    await sockets.start(relay.serve)
+                task_status.started()
+                await anyio.sleep_forever()
+
+    async def _hear(self, live: LiveSession, request: HookRequest, peer: Peer) -> Exchange:
+        """Answer one hook; whatever is not understood is a refusal in the harness's words."""
+        intendant = live.governed.intendant
+        if request.harness != intendant.name:
+            raise MessageRefused("a hook of another harness spoke on this session's socket")
+        try:
+            message = intendant.parse(request)
+        except MessageRefused as error:
+            self._count_refusal(live, error.what)
+            denied = Denied(reason=f"AGP did not understand this call: {error}")
+            return Exchange(intendant.format(request, denied))
+        exchange = await self._governor.hear(live.governed, message)
+        if isinstance(message, SessionOpened):
+            LeaseFile.of(live).save(self._home, live.session_id)
+        self._log.info(
+            "hook",
+            session=live.session_id,
+            hook=request.event.value,
+            pid=peer.pid,
+            ruling=exchange.ruling.type,
+        )
+        return Exchange(intendant.format(request, exchange.ruling), exchange.undelivered)
+
+    async def _watch(self, live: LiveSession, connection: ControlConnection) -> None:
+        """Follow the lease: it is held exactly as long as the launcher's connection lives."""
+        await connection.wait_closed()
+        if live.connection is connection and live.session_id in self.live:
+            live.connection = None
+            live.attached = anyio.Event()
+            await self._await_return(live)
+
+    async def _await_return(self, live: LiveSession) -> None:
+        """Reap a session whose launcher does not come back."""
+        with anyio.move_on_after(self._config.reattach_grace_s):
+            await live.attached.wait()
+            return
+        if live.session_id not in self.live:
+            return
+        await self._close(live, "session_ended")
+        await self._record.append(
+            SessionReaped(session_id=live.session_id, reason="its launcher did not come back"),
+            actor="agp",
+        )
+        self._forget(live)
+
+    async def _close(self, live: LiveSession, cause: CancelCause) -> None:
+        await self._governor.end(live.governed, cause)
+        live.scope.cancel()
+        await self._flush_refusals(live)
+
+    def _forget(self, live: LiveSession) -> None:
+        del self.live[live.session_id]
+        # Left-overs are harmless: names are random, and `agp doctor` lists them.
+        shutil.rmtree(self._home.session_directory(live.session_id), ignore_errors=True)
+        shutil.rmtree(self._home.ask_directory(live.session_id).parent, ignore_errors=True)
+        if not self.live:
+            self.emptied.set()
+            self.emptied = anyio.Event()
+
+    def _opened(self, live: LiveSession) -> OpenedSession:
+        return OpenedSession(
+            session_id=live.session_id,
+            ask_directory=str(self._home.ask_directory(live.session_id)),
+            session_directory=str(self._home.session_directory(live.session_id)),
+            secret=live.lease.secret,
+            fencing_token=live.lease.fencing_token,
+            policy_digest=live.started.policy_digest,
+        )
+
+    def _count_refusal(self, live: LiveSession, reason: str) -> None:
+        """Count what was malformed or too much; journal at most one line a second."""
+        live.refused += 1
+        live.refusal_reason = reason
+        if live.refused == 1:
+            self._tasks.start_soon(self._flush_later, live)
+
+    async def _flush_later(self, live: LiveSession) -> None:
+        await anyio.sleep(_REFUSAL_PERIOD_S)
+        await self._flush_refusals(live)
+
+    async def _flush_refusals(self, live: LiveSession) -> None:
+        if live.refused == 0:
+            return
+        count, live.refused = live.refused, 0
+        await self._record.append(
+            GatewayRefused(
+                session_id=live.session_id, count=count, reason=live.refusal_reason[:500]
+            ),
+            actor=f"agent:{live.session_id}",
+        )
+
+    async def _egress_allowed(self, live: LiveSession, target: str) -> None:
+        """Journal the first connection to each target before it is made."""
+        if target not in live.egress_seen:
+            live.egress_seen.add(target)
+            await self._record.append(
+                EgressAllowed(session_id=live.session_id, target=target), actor="agp"
+            )
+
+    async def _egress_refused(self, live: LiveSession, target: str, reason: str) -> None:
+        """Journal a refused target once; repeats are counted with the gateway's refusals."""
+        if target in live.egress_seen or len(live.egress_seen) >= _MAX_TARGETS:
+            self._count_refusal(live, f"egress: {reason}")
+            return
+        live.egress_seen.add(target)
+        await self._record.append(
+            EgressRefused(session_id=live.session_id, target=target[:300], reason=reason[:300]),
+            actor=f"agent:{live.session_id}",
+        )
+
+
+_MAX_TARGETS: Final = 256
+"""Distinct egress targets journaled one by one; what comes after is counted."""

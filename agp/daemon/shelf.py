@@ -1,0 +1,103 @@
+"""The policy files of this machine, loaded and compiled, one set for each workspace.
+
+Tiers, strongest first: `/etc/agp/policy.yaml` (admin), `$AGP_HOME/policy.yaml` (user), the pack
+that ships with AGP (default), and the repository's own `.agp/policy.yaml` (workspace), which can
+only tighten. A broken file is refused and whatever was in force stays in force.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agp.contracts.journal import PolicyLoaded
+from agp.contracts.policy import Tier
+from agp.daemon.files import read_regular
+from agp.daemon.shipped import shipped
+from agp.errors import ConfigurationError
+from agp.policy.language import PolicyFile, load_policy_file
+from agp.policy.policyset import PolicySet
+
+if TYPE_CHECKING:
+    from agp.daemon.home import Home
+
+ADMIN_POLICY = Path("/etc/agp/policy.yaml")
+WORKSPACE_POLICY = Path(".agp/policy.yaml")
+SIZE_LIMIT = 1024 * 1024
+
+
+class PolicyShelf:
+    """What is in force. Reloading replaces it whole or not at all."""
+
+    def __init__(self, home: Home, *, admin: Path = ADMIN_POLICY) -> None:
+        self._home = home
+        self._admin = admin
+        self._files: tuple[PolicyFile, ...] = ()
+        self._base: PolicySet | None = None
+        self._of_workspace: dict[str, PolicySet] = {}
+
+    @property
+    def base(self) -> PolicySet:
+        """The set without any workspace file."""
+        if self._base is None:
+            raise ConfigurationError("no policy is loaded", fix="run `agp policy check`")
+        return self._base
+
+    def reload(self) -> PolicyLoaded:
+        """Read every file again.
+
+        Raises:
+            PolicyError: a file is broken; nothing changed.
+        """
+        files = [_read(shipped("policies/default.yaml"), Tier.DEFAULT)]
+        for path, tier in ((self._admin, Tier.ADMIN), (self._home.policy, Tier.USER)):
+            if os.path.lexists(path):
+                files.append(_read(path, tier))
+        base = PolicySet.build(files)
+        workspaces = {
+            workspace: _with_workspace(files, workspace) or base for workspace in self._of_workspace
+        }
+        self._files, self._base, self._of_workspace = tuple(files), base, workspaces
+        return self.loaded(base)
+
+    def open_workspace(self, workspace: str) -> PolicySet:
+        """Compile the set for one workspace, with the repository's own file where there is one.
+
+        The file is read once, when the session opens: what the agent writes there later has no
+        say in this session.
+        """
+        own = _with_workspace(list(self._files), workspace)
+        policy = own or self.base
+        self._of_workspace[workspace] = policy
+        return policy
+
+    def of(self, workspace: str) -> PolicySet:
+        """Give the set in force for an open workspace."""
+        return self._of_workspace.get(workspace) or self.base
+
+    @staticmethod
+    def loaded(policy: PolicySet) -> PolicyLoaded:
+        """Describe a set for the journal."""
+        return PolicyLoaded(
+            policy_digest=policy.digest,
+            files=tuple(f"{f.tier.value}:{f.digest}" for f in policy.files),
+            rules=sum(len(f.rules) for f in policy.files),
+        )
+
+
+def _with_workspace(files: list[PolicyFile], workspace: str) -> PolicySet | None:
+    path = Path(workspace) / WORKSPACE_POLICY
+    if not os.path.lexists(path):
+        return None
+    return PolicySet.build([*files, _read(path, Tier.WORKSPACE)])
+
+
+def _read(path: Path, tier: Tier) -> PolicyFile:
+    try:
+        text = read_regular(path, limit=SIZE_LIMIT)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the {tier.value} policy cannot be read", where=str(path), why=error.strerror or ""
+        ) from error
+    return load_policy_file(text, name=str(path), tier=tier)

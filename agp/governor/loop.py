@@ -1,0 +1,466 @@
+"""The governed loop: `gate()` where the harness executes, `mediate()` where AGP does.
+
+`gate` decides and waits (the deciding hook), `redeem` only gives out what was decided (the grant
+hook), `observe` writes down what the harness says happened. Only an explicit `Allowed` lets
+anything run; every other value, and every exception, is a refusal at the gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agp.contracts.base import CallId, Digest
+from agp.contracts.intendant import (
+    Allowed,
+    BatchReported,
+    CallProposed,
+    Denied,
+    GrantAsked,
+    HookMessage,
+    Noted,
+    OutcomeReported,
+    Ruling,
+    SessionClosed,
+    SessionOpened,
+    ToolCall,
+)
+from agp.contracts.journal import (
+    ApprovalRequested,
+    Clock,
+    CoverageViolated,
+    ExecutionFailed,
+    ExecutionFinished,
+    ExecutionOutcomeUnknown,
+    ExecutionStarted,
+    Record,
+    TicketExpired,
+    TicketRedeemed,
+    TicketRefused,
+)
+from agp.errors import AgpError, OverLimit
+from agp.governor.session import Call, CallState, GovernedSession
+from agp.governor.tickets import TicketKey, input_digest
+from agp.journal.redact import redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from agp.contracts.sandbox import ExecResult
+    from agp.governor.decide import Decider
+    from agp.governor.desk import ApprovalDesk, CancelCause
+
+_ERROR_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A ruling, and what takes it back where it could not be written out."""
+
+    ruling: Ruling
+    undelivered: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Mediated:
+    """What became of a call that AGP executes itself."""
+
+    ruling: Ruling
+    result: ExecResult | None = None
+
+
+class Governor:
+    """The loop of all sessions; `tasks` is the daemon's one task group."""
+
+    def __init__(
+        self,
+        record: Record,
+        clock: Clock,
+        desk: ApprovalDesk,
+        decider: Decider,
+        tasks: TaskGroup,
+        *,
+        reattach_grace_s: float,
+    ) -> None:
+        self._record = record
+        self._clock = clock
+        self._desk = desk
+        self._decider = decider
+        self._tasks = tasks
+        self._grace_s = reattach_grace_s
+        self.paused: str | None = None
+        """The operator's reason; None: grants are given."""
+        desk.may_grant = self._why_no_grant
+
+    def _why_no_grant(self) -> str | None:
+        return None if self.paused is None else f"AGP is paused: {self.paused}"
+
+    async def hear(self, session: GovernedSession, message: HookMessage) -> Exchange:
+        """Answer one hook message of one session."""
+        await self._sweep(session)
+        match message:
+            case CallProposed(call=call):
+                return await self.gate(session, call)
+            case GrantAsked():
+                return Exchange(await self.redeem(session, message))
+            case OutcomeReported():
+                await self._outcome(session, message)
+            case BatchReported():
+                await self._batch(session, message)
+            case SessionOpened():
+                self._open(session, message)
+            case SessionClosed():
+                pass  # a claim; the launcher ends the session
+        return Exchange(Noted())
+
+    async def gate(self, session: GovernedSession, proposed: ToolCall) -> Exchange:
+        """Decide one call and wait for the end of the decision; the harness executes it."""
+        stranger = self._not_of(session, proposed.harness_session)
+        if stranger is not None:
+            return Exchange(Denied(reason=stranger))
+        call = session.calls.get(proposed.tool_use_id)
+        digest = call_digest(proposed)
+        if call is not None and call.digest != digest:
+            return Exchange(Denied(reason="another call with this tool_use_id was decided already"))
+        if call is None:
+            call = Call(_new_call_id(), proposed, digest)
+            try:
+                session.admit(call)
+            except OverLimit as error:
+                return Exchange(Denied(reason=error.what))
+            self._tasks.start_soon(self._decide, session, call)
+        await self._wait(call)
+        return self._deliver(session, call)
+
+    async def mediate(
+        self,
+        session: GovernedSession,
+        proposed: ToolCall,
+        execute: Callable[[], Awaitable[ExecResult]],
+    ) -> Mediated:
+        """Decide one call, and execute it here where it is allowed."""
+        if proposed.tool_use_id in session.calls:
+            return Mediated(Denied(reason="another call with this tool_use_id was decided already"))
+        call = Call(_new_call_id(), proposed, call_digest(proposed))
+        try:
+            session.admit(call)
+        except OverLimit as error:
+            return Mediated(Denied(reason=error.what))
+        self._tasks.start_soon(self._decide, session, call)
+        await self._wait(call)
+        if not isinstance(call.ruling, Allowed) or call.delivered:
+            ruling = call.ruling or Denied(reason="no decision was made")
+            return Mediated(ruling if isinstance(ruling, Denied) else Denied(reason="used before"))
+        call.delivered = True
+        return await self._execute(session, call, call.ruling, execute)
+
+    async def redeem(self, session: GovernedSession, asked: GrantAsked) -> Ruling:
+        """Take a ticket for exactly what the grant hook says; none is a refusal."""
+        refusal = self._not_of(session, asked.harness_session) or self._why_no_grant()
+        if session.ended:
+            refusal = "this session has ended"
+        ticket = None
+        if refusal is None:
+            canonical = session.intendant.canonical_input(asked.tool, asked.raw_input, asked.cwd)
+            key = TicketKey(asked.agent_id, asked.cwd, asked.tool, input_digest(canonical))
+            ticket = session.tickets.redeem(key, monotonic=self._clock.monotonic())
+            refusal = "AGP granted no such call" if ticket is None else None
+        if ticket is None:
+            await self._record.append(
+                TicketRefused(
+                    session_id=session.session_id,
+                    tool=asked.tool,
+                    agent_id=asked.agent_id,
+                    reason=refusal or "no ticket",
+                ),
+                actor=f"agent:{session.session_id}",
+            )
+            return Denied(reason=refusal or "AGP granted no such call")
+        await self._record.append(
+            TicketRedeemed(
+                session_id=session.session_id,
+                call_id=ticket.call_id,
+                key=ticket.key.input_digest,
+            ),
+            actor=f"agent:{session.session_id}",
+        )
+        session.redeemed[ticket.key] += 1
+        call = session.by_id(ticket.call_id)
+        if call is not None and call.state is CallState.GRANTED:
+            call.move(CallState.REDEEMED)
+        return Allowed(reason="granted by AGP")
+
+    def restore(
+        self,
+        session: GovernedSession,
+        call: Call,
+        asked: ApprovalRequested,
+        granted_by: tuple[str, ...],
+        commitment: Digest,
+    ) -> None:
+        """Take a pending call back after a restart; its hook has the grace to come back."""
+        session.calls[call.call.tool_use_id] = call
+        self._tasks.start_soon(self._resume, session, call, asked, granted_by, commitment)
+        self._tasks.start_soon(self._grace, call)
+
+    async def end(self, session: GovernedSession, cause: CancelCause) -> None:
+        """Close a session's books: nothing of it can be granted or redeemed any more."""
+        session.ended = True
+        for call in list(session.calls.values()):
+            if call.approval_id is not None:
+                await self._desk.cancel(call.approval_id, cause)
+        for ticket in session.tickets.clear():
+            await self._ticket_expired(session, ticket.call_id, ticket.key)
+        for call in list(session.calls.values()):
+            if call.state is CallState.REDEEMED:
+                await self._unknown(session, call, "the session ended before an outcome was seen")
+
+    async def _decide(self, session: GovernedSession, call: Call) -> None:
+        try:
+            call.rule(await self._decider.decide(session, call, paused=self.paused))
+        except Exception as error:  # noqa: BLE001 - carried to the waiter, whose gateway refuses
+            call.fail(error)
+
+    async def _resume(
+        self,
+        session: GovernedSession,
+        call: Call,
+        asked: ApprovalRequested,
+        granted_by: tuple[str, ...],
+        commitment: Digest,
+    ) -> None:
+        try:
+            call.rule(await self._decider.resume(session, call, asked, granted_by, commitment))
+        except Exception as error:  # noqa: BLE001 - carried to the waiter, whose gateway refuses
+            call.fail(error)
+
+    async def _wait(self, call: Call) -> None:
+        """Wait for the ruling as one of the call's hook connections."""
+        call.waiters += 1
+        call.attached.set()
+        try:
+            await call.decided.wait()
+        finally:
+            call.waiters -= 1
+            if call.waiters == 0:
+                call.attached = anyio.Event()
+                if not call.decided.is_set():
+                    self._tasks.start_soon(self._grace, call)
+        if call.failure is not None:
+            raise call.failure
+
+    async def _grace(self, call: Call) -> None:
+        """Withdraw the question of a hook that does not come back."""
+        with anyio.move_on_after(self._grace_s):
+            await call.attached.wait()
+            return
+        if call.approval_id is not None and not call.decided.is_set():
+            await self._desk.cancel(call.approval_id, "not_reattached")
+
+    def _deliver(self, session: GovernedSession, call: Call) -> Exchange:
+        """Hand out the ruling; an allow once only, with its ticket deposited first."""
+        ruling = call.ruling
+        if not isinstance(ruling, Allowed):
+            return Exchange(ruling or Denied(reason="no decision was made"))
+        if call.delivered or call.ticket is None or session.ended:
+            return Exchange(Denied(reason="this call was answered already"))
+        call.delivered = True
+        if call.call.granted_by == "answer":
+            session.redeemed[call.ticket] += 1
+        else:
+            session.tickets.deposit(call.ticket, call.call_id, monotonic=self._clock.monotonic())
+
+        async def undelivered() -> None:
+            if session.tickets.withdraw(call.call_id) is None and call.ticket is not None:
+                session.redeemed[call.ticket] -= call.call.granted_by == "answer"
+            call.delivered = False
+
+        return Exchange(ruling, undelivered)
+
+    async def _execute(
+        self,
+        session: GovernedSession,
+        call: Call,
+        ruling: Allowed,
+        execute: Callable[[], Awaitable[ExecResult]],
+    ) -> Mediated:
+        """Intent, effect, outcome: in this order, each durable before the next."""
+        await self._record.append(
+            ExecutionStarted(
+                session_id=session.session_id, call_id=call.call_id, reported_by="agp"
+            ),
+            actor="agp",
+        )
+        call.move(CallState.REDEEMED)
+        try:
+            result = await execute()
+        except AgpError as error:
+            await self._failed(session, call.call_id, error.what, "agp")
+            call.move(CallState.ENDED)
+            return Mediated(Denied(reason=f"AGP could not run it: {error.what}"))
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._unknown(session, call, "it was killed while it ran")
+            raise
+        output = hashlib.sha256(result.stdout + result.stderr).hexdigest()
+        await self._record.append(
+            ExecutionFinished(
+                session_id=session.session_id,
+                call_id=call.call_id,
+                reported_by="agp",
+                exit_code=result.exit_code,
+                duration_ms=result.duration_ms,
+                output_sha256=Digest(output),
+                output_bytes=result.stdout_bytes + result.stderr_bytes,
+            ),
+            actor="agp",
+        )
+        call.move(CallState.ENDED)
+        return Mediated(ruling, result)
+
+    async def _outcome(self, session: GovernedSession, said: OutcomeReported) -> None:
+        """Write down an outcome; one without a redeemed ticket is a coverage violation."""
+        call = session.calls.get(said.tool_use_id)
+        if call is None or call.ticket is None:
+            await self._violated(
+                session, "executed_without_decision", f"{said.tool} {said.tool_use_id}"
+            )
+            return
+        if call.state is CallState.ENDED:
+            return
+        if session.redeemed[call.ticket] <= 0:
+            await self._violated(
+                session, "executed_without_ticket", f"{said.tool} {said.tool_use_id}"
+            )
+            return
+        if said.background:
+            await self._record.append(
+                ExecutionStarted(
+                    session_id=session.session_id,
+                    call_id=call.call_id,
+                    reported_by="harness",
+                    background=True,
+                ),
+                actor="harness",
+            )
+            return
+        session.redeemed[call.ticket] -= 1
+        call.move(CallState.ENDED)
+        await self._drop_surplus(session, call.ticket)
+        if said.ok is not False:
+            await self._record.append(
+                ExecutionFinished(
+                    session_id=session.session_id,
+                    call_id=call.call_id,
+                    reported_by="harness",
+                    duration_ms=said.duration_ms,
+                    output_sha256=Digest(hashlib.sha256(said.output).hexdigest()),
+                    output_bytes=len(said.output),
+                ),
+                actor="harness",
+            )
+        else:
+            await self._failed(session, call.call_id, said.error, "harness")
+
+    async def _batch(self, session: GovernedSession, said: BatchReported) -> None:
+        """After a batch, what was granted and not used is taken back."""
+        for tool_use_id in said.tool_use_ids:
+            call = session.calls.get(tool_use_id)
+            if call is None or call.ticket is None or call.state is not CallState.GRANTED:
+                continue
+            if session.tickets.withdraw(call.call_id) is not None:
+                call.move(CallState.REFUSED)
+                await self._ticket_expired(session, call.call_id, call.ticket)
+
+    async def _sweep(self, session: GovernedSession) -> None:
+        """Bury the tickets that nobody redeemed in time."""
+        for ticket in session.tickets.sweep(monotonic=self._clock.monotonic()):
+            call = session.by_id(ticket.call_id)
+            if call is not None and call.state is CallState.GRANTED:
+                call.move(CallState.REFUSED)
+            await self._ticket_expired(session, ticket.call_id, ticket.key)
+
+    async def _drop_surplus(self, session: GovernedSession, key: TicketKey) -> None:
+        """Tickets die with the outcome: no more stay open than twins that may still run.
+
+        Twins are interchangeable, so an outcome may come for one twin while the ticket that was
+        redeemed was deposited for the other.
+        """
+        living = (CallState.GRANTED, CallState.REDEEMED)
+        unended = sum(
+            1 for call in session.calls.values() if call.ticket == key and call.state in living
+        )
+        allowed = unended - session.redeemed[key]
+        for ticket in session.tickets.trim(key, max(allowed, 0)):
+            await self._ticket_expired(session, ticket.call_id, key)
+
+    def _open(self, session: GovernedSession, said: SessionOpened) -> None:
+        """Bind the harness's session id to this listener, once."""
+        if session.harness_session is None:
+            session.bind(said.harness_session)
+
+    @staticmethod
+    def _not_of(session: GovernedSession, harness_session: str) -> str | None:
+        if session.harness_session is None:
+            return "the harness has not opened its session with AGP"
+        if harness_session != session.harness_session:
+            return "this is not the session that was opened here"
+        return None
+
+    async def _ticket_expired(
+        self, session: GovernedSession, call_id: CallId, key: TicketKey
+    ) -> None:
+        await self._record.append(
+            TicketExpired(session_id=session.session_id, call_id=call_id, key=key.input_digest),
+            actor="agp",
+        )
+
+    async def _failed(
+        self, session: GovernedSession, call_id: CallId, error: str, reported_by: str
+    ) -> None:
+        text = redact_text(error).text[:_ERROR_LIMIT]
+        await self._record.append(
+            ExecutionFailed(
+                session_id=session.session_id,
+                call_id=call_id,
+                reported_by="agp" if reported_by == "agp" else "harness",
+                error=text,
+            ),
+            actor=reported_by,
+        )
+
+    async def _unknown(self, session: GovernedSession, call: Call, reason: str) -> None:
+        call.move(CallState.ENDED)
+        await self._record.append(
+            ExecutionOutcomeUnknown(
+                session_id=session.session_id, call_id=call.call_id, reason=reason
+            ),
+            actor="agp",
+        )
+
+    async def _violated(self, session: GovernedSession, what: str, detail: str) -> None:
+        session.violations += 1
+        known = (
+            "executed_without_ticket"
+            if what == "executed_without_ticket"
+            else "executed_without_decision"
+        )
+        await self._record.append(
+            CoverageViolated(session_id=session.session_id, what=known, detail=detail[:500]),
+            actor="harness",
+        )
+
+
+def call_digest(call: ToolCall) -> Digest:
+    """Name a proposed call: a repeated request with the same digest joins its decision."""
+    return Digest(hashlib.sha256(call.model_dump_json().encode()).hexdigest())
+
+
+def _new_call_id() -> CallId:
+    return CallId(f"c-{secrets.token_hex(8)}")

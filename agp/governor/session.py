@@ -1,0 +1,171 @@
+"""One governed session in the daemon's memory: its calls, its tickets, its limits.
+
+The states of a call, and who moves it:
+
+| from      | deciding  | asking    | granted   | redeemed  |
+|-----------|-----------|-----------|-----------|-----------|
+| asking    | require   |           |           |           |
+| granted   | allow     | released  |           |           |
+| refused   | deny      | not granted, not released | undelivered, expired | |
+| redeemed  |           |           | grant hook |          |
+| ended     |           |           | outcome   | outcome   |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from agp.errors import IntegrityError, OverLimit
+from agp.governor.tickets import TicketBook, TicketKey
+
+if TYPE_CHECKING:
+    from agp.contracts.base import ApprovalId, CallId, Digest, SessionId
+    from agp.contracts.intendant import Intendant, Ruling, ToolCall
+    from agp.contracts.policy import Grade, Verdict
+
+MAX_WAITING: Final = 32
+"""Decisions that may be open at once in one session."""
+MAX_PENDING_APPROVALS: Final = 8
+"""Questions that one session may put to people at once."""
+MAX_CALLS_KEPT: Final = 4096
+"""Ended calls that stay in memory, so that a repeated request is known for what it is."""
+
+
+class CallState(StrEnum):
+    """Where one call stands."""
+
+    DECIDING = "deciding"
+    ASKING = "asking"
+    GRANTED = "granted"
+    REDEEMED = "redeemed"
+    REFUSED = "refused"
+    ENDED = "ended"
+
+
+CALL_TRANSITIONS: Final = MappingProxyType(
+    {
+        CallState.DECIDING: frozenset({CallState.ASKING, CallState.GRANTED, CallState.REFUSED}),
+        CallState.ASKING: frozenset({CallState.GRANTED, CallState.REFUSED}),
+        CallState.GRANTED: frozenset({CallState.REDEEMED, CallState.REFUSED, CallState.ENDED}),
+        CallState.REDEEMED: frozenset({CallState.ENDED}),
+        CallState.REFUSED: frozenset(),
+        CallState.ENDED: frozenset(),
+    }
+)
+
+
+@dataclass
+class Call:
+    """One tool call on its way."""
+
+    call_id: CallId
+    call: ToolCall
+    digest: Digest
+    """Of everything that the hook claimed: another claim under the same id is another call."""
+    state: CallState = CallState.DECIDING
+    verdict: Verdict | None = None
+    approval_id: ApprovalId | None = None
+    ticket: TicketKey | None = None
+    ruling: Ruling | None = None
+    failure: Exception | None = None
+    """A mistake of ours or a broken journal: raised again in every waiter."""
+    decided: anyio.Event = field(default_factory=anyio.Event)
+    waiters: int = 0
+    """Hook connections that wait for the ruling now."""
+    attached: anyio.Event = field(default_factory=anyio.Event)
+    """Set while somebody waits; replaced when the last one is gone."""
+    delivered: bool = False
+    """An answer that allows was written out whole; it is never given a second time."""
+
+    def move(self, state: CallState) -> None:
+        """Make one transition; anything that the table does not hold is our own mistake."""
+        if state not in CALL_TRANSITIONS[self.state]:
+            raise IntegrityError(
+                "a call was moved against its table", why=f"{self.state} -> {state}"
+            )
+        self.state = state
+
+    def fail(self, error: Exception) -> None:
+        """End the decision without a ruling: whoever waits is refused with this error."""
+        self.failure = error
+        self.state = CallState.REFUSED
+        self.decided.set()
+
+    def rule(self, ruling: Ruling) -> None:
+        """Set the ruling once and wake who waits."""
+        self.ruling = ruling
+        self.decided.set()
+
+
+@dataclass
+class Counts:
+    """What the summary says."""
+
+    calls: int = 0
+    allowed: int = 0
+    asked: int = 0
+    denied: int = 0
+
+
+class GovernedSession:
+    """The session of one listener. Everything the peer says is a claim about it."""
+
+    def __init__(
+        self, session_id: SessionId, intendant: Intendant, *, workspace: str, grade: Grade
+    ) -> None:
+        self.session_id = session_id
+        self.intendant = intendant
+        self.workspace = workspace
+        self.grade = grade
+        self.harness_session: str | None = None
+        self.calls: dict[str, Call] = {}
+        """By the harness's tool_use_id."""
+        self.tickets = TicketBook()
+        self.redeemed: Counter[TicketKey] = Counter()
+        """Redeemed tickets whose outcome has not come yet; twins share a key."""
+        self.violations = 0
+        """Coverage violations so far; one is enough to fail the run."""
+        self.counts = Counts()
+        self.ended = False
+        self.hooks_seen = anyio.Event()
+        """Set by the first SessionStart on this listener."""
+
+    def bind(self, harness_session: str) -> None:
+        """Bind the harness's own session id to this listener."""
+        self.harness_session = harness_session
+        self.hooks_seen.set()
+
+    def admit(self, call: Call) -> None:
+        """Take in a new call, or refuse it where too many are open.
+
+        Raises:
+            OverLimit: with the sentence that the agent is told.
+        """
+        waiting = sum(1 for known in self.calls.values() if not known.decided.is_set())
+        if waiting >= MAX_WAITING:
+            raise OverLimit(f"{waiting} calls of this session wait already; try again later")
+        self.calls[call.call.tool_use_id] = call
+        self.counts.calls += 1
+        self._forget_old()
+
+    def pending_approvals(self) -> int:
+        """Count the questions that this session has open."""
+        return sum(1 for call in self.calls.values() if call.state is CallState.ASKING)
+
+    def by_id(self, call_id: CallId) -> Call | None:
+        """Find a call by AGP's own name for it."""
+        return next((call for call in self.calls.values() if call.call_id == call_id), None)
+
+    def _forget_old(self) -> None:
+        ended = (CallState.ENDED, CallState.REFUSED)
+        surplus = len(self.calls) - MAX_CALLS_KEPT
+        if surplus > 0:
+            old = [key for key, call in self.calls.items() if call.state in ended]
+            for key in old[:surplus]:
+                del self.calls[key]

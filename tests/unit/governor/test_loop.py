@@ -1,0 +1,605 @@
+"""The governed loop against whole fakes of its ports: order, refusals, replays, twins."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import pytest
+
+from agp.contracts.base import Digest
+from agp.contracts.channel import Answer, FileHash
+from agp.contracts.intendant import (
+    Allowed,
+    BatchReported,
+    CallProposed,
+    Denied,
+    GrantAsked,
+    OutcomeReported,
+    Ruling,
+    SessionOpened,
+    ToolCall,
+)
+from agp.contracts.policy import Decision, Grade
+from agp.contracts.sandbox import ExecResult
+from agp.errors import JournalBroken, Refusal, Unavailable
+from agp.governor.decide import Decider, Timing
+from agp.governor.desk import ApprovalDesk
+from agp.governor.loop import Exchange, Governor
+from agp.governor.session import MAX_PENDING_APPROVALS, MAX_WAITING, CallState, GovernedSession
+from agp.governor.tickets import TICKET_LIFE_S
+from tests.fakes.governed import (
+    SESSION,
+    WORKSPACE,
+    FakeAnnouncer,
+    FakeBodies,
+    FakeClock,
+    FakeIntendant,
+    FakeRecord,
+    FakeRules,
+    FakeSurveyor,
+    tool_call,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class House:
+    """One governor with everything around it in a test's hand."""
+
+    governor: Governor
+    session: GovernedSession
+    desk: ApprovalDesk
+    record: FakeRecord
+    clock: FakeClock
+    rules: FakeRules
+    surveyor: FakeSurveyor
+    announcer: FakeAnnouncer
+    bodies: FakeBodies
+
+    async def gate(self, call: ToolCall) -> Exchange:
+        return await self.governor.hear(self.session, CallProposed(call=call))
+
+    async def redeem(self, call: ToolCall) -> Ruling:
+        asked = GrantAsked(
+            harness_session=call.harness_session,
+            agent_id=call.agent_id,
+            cwd=call.cwd,
+            tool=call.tool,
+            raw_input=call.raw_input,
+        )
+        return (await self.governor.hear(self.session, asked)).ruling
+
+    async def outcome(self, call: ToolCall, *, background: bool = False) -> None:
+        await self.governor.hear(
+            self.session,
+            OutcomeReported(
+                harness_session=call.harness_session,
+                tool_use_id=call.tool_use_id,
+                tool=call.tool,
+                ok=True,
+                output=b"done",
+                background=background,
+            ),
+        )
+
+    async def until_asked(self, count: int = 1) -> None:
+        with anyio.fail_after(5):
+            while len(self.desk.pending()) < count:
+                await anyio.lowlevel.checkpoint()
+
+    async def say(self, verdict: str, *, approver: str = "uid:1000", reason: str = "") -> None:
+        request = self.desk.pending()[0].request
+        await self.desk.answer(
+            Answer(
+                approval_id=request.approval_id,
+                binding_digest=request.binding_digest,
+                verdict="allow" if verdict == "allow" else "deny",
+                approver=approver,
+                channel="test",
+                reason=reason,
+            )
+        )
+
+
+@asynccontextmanager
+async def house(*, opened: bool = True, grace_s: float = 5.0) -> AsyncIterator[House]:
+    record, clock, announcer = FakeRecord(), FakeClock(), FakeAnnouncer()
+    rules, surveyor, bodies = FakeRules(), FakeSurveyor(), FakeBodies()
+    desk = ApprovalDesk(record, clock, announcer)
+    decider = Decider(
+        record,
+        clock,
+        desk,
+        bodies,
+        surveyor,
+        lambda _: rules,
+        log_id="0" * 32,
+        timing=Timing(600, grace_s),
+        known_secrets=("hunter2-is-the-secret",),
+    )
+    async with anyio.create_task_group() as tasks:
+        governor = Governor(record, clock, desk, decider, tasks, reattach_grace_s=grace_s)
+        session = GovernedSession(
+            SESSION, FakeIntendant(), workspace=WORKSPACE, grade=Grade.SHARED
+        )
+        if opened:
+            session.bind("hs-1")
+        yield House(
+            governor, session, desk, record, clock, rules, surveyor, announcer, bodies
+        )
+        tasks.cancel_scope.cancel()
+
+
+async def test_an_allowed_call_is_recorded_before_it_is_answered_and_runs_once() -> None:
+    """Decision, redemption, outcome: three events, in this order."""
+    async with house() as h:
+        call = tool_call("touch a")
+
+        exchange = await h.gate(call)
+        assert h.record.kinds == ["call.decided"]
+        assert isinstance(exchange.ruling, Allowed)
+        assert isinstance(await h.redeem(call), Allowed)
+        await h.outcome(call)
+
+        assert h.record.kinds == ["call.decided", "ticket.redeemed", "execution.finished"]
+        assert isinstance(await h.redeem(call), Denied)
+        assert h.record.kinds[-1] == "ticket.refused"
+
+
+async def test_a_denied_call_leaves_no_ticket() -> None:
+    """The reason names the rule and what to do instead."""
+    async with house() as h:
+        call = tool_call("deny me")
+
+        exchange = await h.gate(call)
+
+        assert isinstance(exchange.ruling, Denied)
+        assert "fake-rule" in exchange.ruling.reason
+        assert isinstance(await h.redeem(call), Denied)
+        assert h.record.kinds == ["call.decided", "ticket.refused"]
+
+
+async def test_a_required_call_waits_and_runs_after_an_allow() -> None:
+    """The ticket is journaled after the approval and before the answer."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        call = tool_call("ask me")
+        got: list[Exchange] = []
+
+        async def ask() -> None:
+            got.append(await h.gate(call))
+
+        tasks.start_soon(ask)
+        await h.until_asked()
+        assert isinstance(await h.redeem(call), Denied)
+        await h.say("allow")
+        with anyio.fail_after(5):
+            while not got:
+                await anyio.lowlevel.checkpoint()
+
+        assert isinstance(got[0].ruling, Allowed)
+        assert isinstance(await h.redeem(call), Allowed)
+        assert h.record.kinds == [
+            "call.decided",
+            "approval.requested",
+            "ticket.refused",
+            "approval.granted",
+            "ticket.issued",
+            "ticket.redeemed",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [("deny", "denied by uid:1000: too risky"), ("expire", "timed out, nobody answered")],
+)
+async def test_a_refused_require_is_a_denial_that_tells_the_truth(end: str, words: str) -> None:
+    """A `require` that nobody granted is delivered as a denial, never as a `require`."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        got: list[Exchange] = []
+
+        async def ask() -> None:
+            got.append(await h.gate(tool_call("ask me")))
+
+        tasks.start_soon(ask)
+        await h.until_asked()
+        if end == "deny":
+            await h.say("deny", reason="too risky")
+        else:
+            tasks.start_soon(h.desk.run)
+            h.clock.advance(601)
+            h.desk._changed.set()
+        with anyio.fail_after(5):
+            while not got:
+                await anyio.lowlevel.checkpoint()
+
+        assert isinstance(got[0].ruling, Denied)
+        assert words in got[0].ruling.reason
+        assert len(h.session.tickets) == 0
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("change", ["file", "policy denies", "approvers", "paused", "ended"])
+async def test_what_changes_between_question_and_release_is_not_released(change: str) -> None:
+    """What the human saw is what runs, or nothing runs."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        h.rules.override = Decision.REQUIRE
+        got: list[Exchange] = []
+
+        async def ask() -> None:
+            got.append(await h.gate(tool_call("pytest -q")))
+
+        tasks.start_soon(ask)
+        await h.until_asked()
+        match change:
+            case "file":
+                h.surveyor.hashes = (FileHash(path="/w/conftest.py", sha256=Digest("e" * 64)),)
+            case "policy denies":
+                h.rules.override = Decision.DENY
+            case "approvers":
+                h.rules.approvers = frozenset({"uid:7"})
+            case "ended":
+                h.session.ended = True
+            case _:
+                pass
+        if change == "paused":
+            h.governor.paused = "lunch"
+            with pytest.raises(Refusal):
+                await h.say("allow")
+            h.governor.paused = None
+            await h.say("deny")
+        else:
+            await h.say("allow")
+        with anyio.fail_after(5):
+            while not got:
+                await anyio.lowlevel.checkpoint()
+
+        assert isinstance(got[0].ruling, Denied)
+        assert len(h.session.tickets) == 0
+
+
+async def test_a_broken_journal_answers_nothing() -> None:
+    """No record, no action: the exception reaches the gateway, which refuses."""
+    async with house() as h:
+        h.record.broken = True
+
+        with pytest.raises(JournalBroken):
+            await h.gate(tool_call("touch a"))
+
+        assert len(h.session.tickets) == 0
+
+
+async def test_a_broken_journal_redeems_nothing() -> None:
+    """The ticket is spent, the grant is not given."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        h.record.broken = True
+
+        with pytest.raises(JournalBroken):
+            await h.redeem(call)
+
+
+async def test_a_replayed_request_gets_no_second_ticket() -> None:
+    """The first answer was delivered; whoever repeats it may not run it again."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+
+        again = await h.gate(call)
+
+        assert isinstance(again.ruling, Denied)
+        assert len(h.session.tickets) == 1
+
+
+async def test_an_undelivered_allow_takes_its_ticket_back_and_may_be_asked_for_again() -> None:
+    """The bridge died while the answer was written: nothing may be redeemed meanwhile."""
+    async with house() as h:
+        call = tool_call("touch a")
+        exchange = await h.gate(call)
+        assert exchange.undelivered is not None
+
+        await exchange.undelivered()
+
+        assert isinstance(await h.redeem(call), Denied)
+        again = await h.gate(call)
+        assert isinstance(again.ruling, Allowed)
+        assert isinstance(await h.redeem(call), Allowed)
+
+
+async def test_another_call_under_a_known_id_is_refused() -> None:
+    """The id of an allowed call does not carry another command."""
+    async with house() as h:
+        await h.gate(tool_call("touch a"))
+
+        exchange = await h.gate(tool_call("touch b"))
+
+        assert isinstance(exchange.ruling, Denied)
+        assert h.record.kinds == ["call.decided"]
+
+
+async def test_two_identical_calls_one_granted_run_once() -> None:
+    """Twins of which a person allows one."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        one, two = (tool_call("ask me", tool_use_id=f"toolu_{n}") for n in (1, 2))
+        got: list[Exchange] = []
+
+        async def ask(call: ToolCall) -> None:
+            got.append(await h.gate(call))
+
+        tasks.start_soon(ask, one)
+        tasks.start_soon(ask, two)
+        await h.until_asked(2)
+        await h.say("allow")
+        await h.until_asked(1)
+        await h.say("deny")
+        with anyio.fail_after(5):
+            while len(got) < 2:
+                await anyio.lowlevel.checkpoint()
+
+        results = [await h.redeem(one), await h.redeem(two)]
+        assert sorted(ruling.type for ruling in results) == ["allowed", "denied"]
+
+
+async def test_twins_both_allowed_both_run_whatever_the_order_of_their_outcomes() -> None:
+    """The outcome of one twin may come while the other's ticket was the one redeemed."""
+    async with house() as h:
+        one, two = (tool_call("touch a", tool_use_id=f"toolu_{n}") for n in (1, 2))
+        await h.gate(one)
+        await h.gate(two)
+
+        assert isinstance(await h.redeem(one), Allowed)
+        await h.outcome(two)
+        assert isinstance(await h.redeem(one), Allowed)
+        await h.outcome(one)
+
+        assert isinstance(await h.redeem(one), Denied)
+        assert "coverage.violated" not in h.record.kinds
+
+
+@pytest.mark.parametrize("case", ["never proposed", "denied", "not redeemed"])
+async def test_an_outcome_without_a_redeemed_ticket_is_a_coverage_violation(case: str) -> None:
+    """Something ran that AGP did not grant: the run fails."""
+    async with house() as h:
+        call = tool_call("deny me" if case == "denied" else "touch a")
+        if case != "never proposed":
+            await h.gate(call)
+
+        await h.outcome(call)
+
+        assert h.record.kinds[-1] == "coverage.violated"
+        assert h.session.violations == 1
+
+
+async def test_a_grant_that_the_batch_shows_as_unused_is_taken_back() -> None:
+    """The harness refused it for a reason of its own; its ticket must not linger."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+
+        await h.governor.hear(
+            h.session, BatchReported(harness_session="hs-1", tool_use_ids=("toolu_1",))
+        )
+
+        assert isinstance(await h.redeem(call), Denied)
+        assert "ticket.expired" in h.record.kinds
+
+
+async def test_a_ticket_of_age_is_journaled_and_gone() -> None:
+    """Sixty monotonic seconds."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        h.clock.advance(TICKET_LIFE_S)
+
+        assert isinstance(await h.redeem(call), Denied)
+        assert h.record.kinds == ["call.decided", "ticket.expired", "ticket.refused"]
+
+
+async def test_nothing_is_granted_before_the_harness_opened_its_session() -> None:
+    """Nor to another harness session on the same socket, nor after a second claim to it."""
+    async with house(opened=False) as h:
+        assert isinstance((await h.gate(tool_call("touch a"))).ruling, Denied)
+        await h.governor.hear(h.session, SessionOpened(harness_session="hs-1", source="startup"))
+        await h.governor.hear(h.session, SessionOpened(harness_session="hs-2", source="startup"))
+
+        stranger = await h.gate(tool_call("touch a", harness_session="hs-2"))
+        own = await h.gate(tool_call("touch a"))
+
+        assert isinstance(stranger.ruling, Denied)
+        assert isinstance(own.ruling, Allowed)
+
+
+async def test_paused_means_no_new_grant_and_no_redemption() -> None:
+    """A ticket that was given out before is not redeemed while AGP is paused."""
+    async with house() as h:
+        before = tool_call("touch a")
+        await h.gate(before)
+        h.governor.paused = "lunch"
+
+        new = await h.gate(tool_call("touch b", tool_use_id="toolu_2"))
+
+        assert isinstance(new.ruling, Denied)
+        assert "lunch" in new.ruling.reason
+        assert isinstance(await h.redeem(before), Denied)
+
+
+async def test_a_known_secret_in_the_arguments_refuses_the_call_and_is_not_journaled() -> None:
+    """Only the commitment is recorded: the call stays recordable, the secret unrecorded."""
+    async with house() as h:
+        exchange = await h.gate(tool_call("echo hunter2-is-the-secret"))
+
+        everything = repr(h.record.events)
+        if isinstance(exchange.ruling, Denied):
+            assert "commitment" in everything
+        assert "hunter2-is-the-secret" not in everything
+
+
+async def test_more_questions_than_the_limit_are_refused_at_once() -> None:
+    """An agent cannot bury a person under cards."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        for n in range(MAX_PENDING_APPROVALS):
+            tasks.start_soon(h.gate, tool_call(f"ask {n}", tool_use_id=f"t{n}"))
+        await h.until_asked(MAX_PENDING_APPROVALS)
+
+        exchange = await h.gate(tool_call("ask more", tool_use_id="more"))
+
+        assert isinstance(exchange.ruling, Denied)
+        tasks.cancel_scope.cancel()
+
+
+async def test_more_open_decisions_than_the_limit_are_refused_at_once() -> None:
+    """Nor can it fill the memory."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        h.record.hold = anyio.Event()
+        for n in range(MAX_WAITING):
+            tasks.start_soon(h.gate, tool_call(f"touch {n}", tool_use_id=f"t{n}"))
+        with anyio.fail_after(5):
+            while len(h.session.calls) < MAX_WAITING:
+                await anyio.lowlevel.checkpoint()
+
+        exchange = await h.gate(tool_call("touch more", tool_use_id="more"))
+
+        assert isinstance(exchange.ruling, Denied)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_waiter_that_does_not_come_back_cancels_its_question() -> None:
+    """And the call can never run later."""
+    async with house(grace_s=0.01) as h:
+        call = tool_call("ask me")
+        with anyio.move_on_after(0.05):
+            await h.gate(call)
+        with anyio.fail_after(5):
+            while "approval.cancelled" not in h.record.kinds:
+                await anyio.lowlevel.checkpoint()
+
+        assert isinstance((await h.gate(call)).ruling, Denied)
+        assert isinstance(await h.redeem(call), Denied)
+
+
+async def test_a_repeated_request_joins_the_waiting_decision() -> None:
+    """One question, one answer, although the bridge asked twice."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        call = tool_call("ask me")
+        with anyio.move_on_after(0.01):
+            await h.gate(call)
+        got: list[Exchange] = []
+
+        async def ask() -> None:
+            got.append(await h.gate(call))
+
+        tasks.start_soon(ask)
+        await h.until_asked()
+        await anyio.lowlevel.checkpoint()
+        await h.say("allow")
+        with anyio.fail_after(5):
+            while not got:
+                await anyio.lowlevel.checkpoint()
+
+        assert isinstance(got[0].ruling, Allowed)
+        assert h.record.kinds.count("approval.requested") == 1
+
+
+async def test_an_answer_for_a_waiter_that_is_gone_releases_nothing() -> None:
+    """Granted during the grace, nobody re-attached: abandoned, and journaled as that."""
+    async with house(grace_s=0.2) as h:
+        call = tool_call("ask me")
+        with anyio.move_on_after(0.01):
+            await h.gate(call)
+        await h.until_asked()
+        await h.say("allow")
+        with anyio.fail_after(5):
+            while "call.abandoned" not in h.record.kinds:
+                await anyio.sleep(0.01)
+
+        assert len(h.session.tickets) == 0
+
+
+async def test_the_end_of_a_session_closes_all_its_books() -> None:
+    """Questions cancelled, tickets expired, running calls with an unknown outcome."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        ran, granted, asked = (
+            tool_call(command, tool_use_id=command)
+            for command in ("touch a", "touch b", "ask me")
+        )
+        await h.gate(ran)
+        await h.redeem(ran)
+        await h.gate(granted)
+        tasks.start_soon(h.gate, asked)
+        await h.until_asked()
+
+        await h.governor.end(h.session, "session_ended")
+
+        assert {"approval.cancelled", "ticket.expired", "execution.outcome_unknown"} <= set(
+            h.record.kinds
+        )
+        assert isinstance(await h.redeem(granted), Denied)
+        tasks.cancel_scope.cancel()
+
+
+async def test_mediate_records_the_intent_before_the_effect() -> None:
+    """A crash between the two leaves an intent without an outcome, never the reverse."""
+    async with house() as h:
+        seen: list[list[str]] = []
+
+        async def execute() -> ExecResult:
+            seen.append(list(h.record.kinds))
+            return ExecResult(
+                exit_code=0, stdout=b"x", stderr=b"", stdout_bytes=1, stderr_bytes=0, duration_ms=1
+            )
+
+        done = await h.governor.mediate(h.session, tool_call("touch a"), execute)
+
+        assert isinstance(done.ruling, Allowed)
+        assert seen == [["call.decided", "execution.started"]]
+        assert h.record.kinds[-1] == "execution.finished"
+
+
+async def test_mediate_never_executes_what_was_denied() -> None:
+    """The executor is not even called."""
+    async with house() as h:
+
+        async def execute() -> ExecResult:
+            raise AssertionError("executed a denied call")
+
+        done = await h.governor.mediate(h.session, tool_call("deny me"), execute)
+
+        assert isinstance(done.ruling, Denied)
+        assert done.result is None
+
+
+async def test_mediate_journals_a_sandbox_that_failed() -> None:
+    """The agent hears it, and the journal has it."""
+    async with house() as h:
+
+        async def execute() -> ExecResult:
+            raise Unavailable("the sandbox is gone")
+
+        done = await h.governor.mediate(h.session, tool_call("touch a"), execute)
+
+        assert isinstance(done.ruling, Denied)
+        assert h.record.kinds[-1] == "execution.failed"
+
+
+async def test_a_background_call_is_recorded_as_started_and_its_end_as_unknown() -> None:
+    """A hook reports it at launch only."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        await h.redeem(call)
+
+        await h.outcome(call, background=True)
+        assert h.record.kinds[-1] == "execution.started"
+        await h.governor.end(h.session, "session_ended")
+
+        assert h.record.kinds[-1] == "execution.outcome_unknown"
+        assert h.session.calls["toolu_1"].state is CallState.ENDED
