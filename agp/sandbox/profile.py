@@ -1,0 +1,122 @@
+"""The profile: a frozen value that says what a view shows, and its one bubblewrap command line.
+
+Pure. The root is an empty tmpfs; whatever is not named in the value does not exist inside. The
+same profile serves root and an ordinary user: only where the sources come from differs
+(`agp.sandbox.staging`).
+
+Source: system.md §9; ADR 0006; bwrap(1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from pydantic import Field
+
+from agp.contracts.base import Contract, Digest
+
+HOME_IN_VIEW = "/home/agent"
+ASK_IN_VIEW = "/run/agp"
+OURS_IN_VIEW = "/opt/agp"
+INTERPRETER = "/usr/bin/python3"
+"""What runs our own scripts inside; the host's /usr is the only place that every view shows."""
+
+
+class Bind(Contract):
+    """One host path shown inside, with everything mounted below it."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+class OurFile(Contract):
+    """A read-only file of ours: its bytes travel by descriptor, nothing on the host backs it."""
+
+    path: str
+    content: bytes
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o444
+
+
+class Scratch(Contract):
+    """A private, empty, writable tmpfs."""
+
+    target: str
+    size: Annotated[int, Field(gt=0)]
+    """Bytes."""
+    mode: Annotated[int, Field(ge=0, le=0o1777)] = 0o1777
+
+
+class ViewSpec(Contract):
+    """Everything that a view shows, in mount order, and the command that runs in it."""
+
+    system: tuple[Bind, ...]
+    """The host's own /usr and named entries of /etc; readable for every user."""
+    links: tuple[tuple[str, str], ...]
+    """Link, target: /bin -> usr/bin and the like."""
+    scratch: tuple[Scratch, ...]
+    files: tuple[OurFile, ...]
+    binds: tuple[Bind, ...]
+    """Toolchains, harness, HOME, ask directory, workspace."""
+    masks: tuple[Bind, ...] = ()
+    """Over the workspace: parents of executing places writable, the places themselves not."""
+    environment: tuple[tuple[str, str], ...]
+    """The whole environment of the command."""
+    cwd: str
+    argv: tuple[str, ...] = Field(min_length=1)
+    nesting: bool = False
+    """True: processes inside may make user namespaces, and can then remove every mask (measured:
+    a mount point can be renamed from a mount namespace that does not show it)."""
+
+
+def bwrap_argv(
+    spec: ViewSpec, *, bwrap: str, seccomp_fd: int, file_fds: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Spell the view as one command line.
+
+    `file_fds` holds one readable descriptor for each of `spec.files`, in order. bwrap's own init
+    stays pid 1: it reaps orphans, and its end ends every process of the view.
+    """
+    words: list[str] = [bwrap, *_NAMESPACES, *([] if spec.nesting else ["--disable-userns"])]
+    words += ["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "agp"]
+    words += ["--seccomp", str(seccomp_fd), "--clearenv"]
+    for name, value in spec.environment:
+        words += ["--setenv", name, value]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in spec.scratch:
+        words += ["--perms", f"{scratch.mode:04o}", "--size", str(scratch.size)]
+        words += ["--tmpfs", scratch.target]
+    for bind in spec.system:
+        words += _bind(bind)
+    for link, target in spec.links:
+        words += ["--symlink", target, link]
+    for file, descriptor in zip(spec.files, file_fds, strict=True):
+        words += ["--perms", f"{file.mode:04o}", "--file", str(descriptor), file.path]
+    for bind in (*spec.binds, *spec.masks):
+        words += _bind(bind)
+    # Last: the root and /dev are the view user's own tmpfs; without this he could add
+    # /etc/claude-code/managed-settings.d or a file in /opt/agp.
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    words += ["--chdir", spec.cwd, "--", *spec.argv]
+    return tuple(words)
+
+
+def digest_of(spec: ViewSpec, filter_program: bytes) -> Digest:
+    """Name everything that defines the view, for the journal."""
+    text = spec.model_dump_json().encode()
+    return Digest(hashlib.sha256(b"agp/view/v1\0" + filter_program + b"\0" + text).hexdigest())
+
+
+_NAMESPACES = (
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-net",
+    "--unshare-cgroup-try",
+)
+
+
+def _bind(bind: Bind) -> list[str]:
+    return ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]

@@ -1,0 +1,112 @@
+"""The executing places before and after a run, compared: a difference is a coverage violation.
+
+The masks prevent; this tells. It also sees what a person or another program changed meanwhile, and
+says only that something changed, never who did it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from agp.errors import OverLimit
+from agp.sandbox.places import GIT_FILES, PlacesPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_ENTRIES = 20_000
+READ_WHOLE = 4 * 1024 * 1024
+"""Bytes; a larger file is compared by size and change time, which its owner cannot set."""
+
+
+class Fact(NamedTuple):
+    """One file, link or non-empty directory of an executing place; names need not be UTF-8."""
+
+    path: str
+    mode: int
+    content: str
+    """SHA-256 of a file, target of a link, or size and change time; empty for the rest."""
+
+
+class Snapshot(NamedTuple):
+    """All executing places of one workspace at one time."""
+
+    facts: tuple[Fact, ...]
+
+
+def take_snapshot(plan: PlacesPlan) -> Snapshot:
+    """Read every executing place; links are read, never followed; blocking.
+
+    An absent place, an empty directory and a file that `create` wrote are the same: nothing.
+
+    Raises:
+        OverLimit: a place holds more than anybody can look at.
+    """
+    facts: list[Fact] = []
+    for place in (*plan.places, f"{plan.workspace}/HEAD"):
+        # HEAD: a bare repository at the workspace's root, which git would take for one.
+        for fact in _walk(place):
+            facts.append(fact)
+            if len(facts) > MOST_ENTRIES:
+                raise OverLimit(
+                    f"an executing place holds more than {MOST_ENTRIES} files",
+                    where=place,
+                    fix="let core.hooksPath name a directory that holds hooks only",
+                )
+    return Snapshot(facts=tuple(sorted(set(facts), key=lambda fact: fact.path)))
+
+
+def compare(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """Say each difference in words; empty means that nothing changed."""
+    old = {fact.path: fact for fact in before.facts}
+    new = {fact.path: fact for fact in after.facts}
+    differences: list[str] = []
+    for path in sorted(old.keys() | new.keys()):
+        if path not in old:
+            differences.append(f"{path} was added")
+        elif path not in new:
+            differences.append(f"{path} was removed")
+        elif old[path] != new[path]:
+            differences.append(f"{path} was changed")
+    return tuple(differences)
+
+
+def _walk(place: str) -> Iterator[Fact]:
+    try:
+        state = os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(state.st_mode):
+        names = sorted(os.listdir(place))  # noqa: PTH208 - names, not paths
+        if names:
+            yield Fact(path=place, mode=state.st_mode, content="")
+        for name in names:
+            yield from _walk(f"{place}/{name}")
+    elif not _is_ours(place, state):
+        yield Fact(path=place, mode=state.st_mode, content=_content(place, state))
+
+
+def _content(path: str, state: os.stat_result) -> str:
+    if stat.S_ISLNK(state.st_mode):
+        return os.readlink(path)  # noqa: PTH115 - its exact text
+    if not stat.S_ISREG(state.st_mode):
+        return ""
+    if state.st_size > READ_WHOLE:
+        return f"{state.st_size} bytes, changed {state.st_ctime_ns}"
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def _is_ours(path: str, state: os.stat_result) -> bool:
+    expected = GIT_FILES.get(path.rpartition("/")[2])
+    if expected is None or not stat.S_ISREG(state.st_mode) or state.st_size != len(expected):
+        return False
+    return _read(path) == expected
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(READ_WHOLE)

@@ -1,0 +1,134 @@
+"""Starting a view: descriptors, the command line for this user, and how it ended.
+
+The caller spawns the process itself, from its main thread: `--die-with-parent` follows the thread
+that spawned it (measured). Leaving the context closes the lifeline, which ends a harness view.
+
+Source: bwrap(1); ADR 0006.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from agp.errors import ConfigurationError
+from agp.sandbox.host import TOOL_PATH, RunAs, tool
+from agp.sandbox.profile import ViewSpec, bwrap_argv
+from agp.sandbox.seccomp import filter_program
+from agp.sandbox.staging import stage, staging_argv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LIFELINE = "@lifeline"
+"""In a view's argv: replaced by the number of the lifeline's reading end."""
+SPAWN_ENVIRONMENT: Mapping[str, str] = {"PATH": TOOL_PATH, "LC_ALL": "C"}
+"""For the tools that build the view; the command inside gets the view's own environment only."""
+
+
+class Status(NamedTuple):
+    """What bubblewrap says about its child, in the host's numbers; None: not said (yet)."""
+
+    pid: int | None
+    """Of the view's pid 1."""
+    exit_code: int | None
+    """None after the end: the command was never started, or bubblewrap was killed."""
+
+
+class Spawn:
+    """One process to start: pass `argv`, `pass_fds` and `environment` to `anyio.open_process`."""
+
+    def __init__(self, argv: tuple[str, ...], pass_fds: tuple[int, ...], status_fd: int) -> None:
+        self.argv = argv
+        self.pass_fds = pass_fds
+        self.environment = SPAWN_ENVIRONMENT
+        self._status_fd = status_fd
+        self._said = b""
+
+    def status(self) -> Status:
+        """Read what bubblewrap has said so far; never blocks."""
+        while chunk := _read_now(self._status_fd):
+            self._said += chunk
+        pid = exit_code = None
+        for line in self._said.splitlines(keepends=True):
+            said = json.loads(line) if line.endswith(b"\n") else {}
+            pid = said.get("child-pid", pid)
+            exit_code = said.get("exit-code", exit_code)
+        return Status(pid, exit_code)
+
+
+@contextmanager
+def opened(spec: ViewSpec, who: RunAs) -> Iterator[Spawn]:
+    """Open what the view needs from its parent; hold it open for as long as the view may live.
+
+    Raises:
+        ConfigurationError: not the main thread, a missing source or tool.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "a view was started from a thread that is not the main one",
+            why="it would be killed when that thread ends, and not when the process does",
+        )
+    directories = _check_sources(spec)
+    with ExitStack() as stack:
+        status, said = os.pipe2(os.O_CLOEXEC)
+        lifeline, held = os.pipe2(os.O_CLOEXEC)
+        for descriptor in (status, said, lifeline, held):
+            stack.callback(os.close, descriptor)
+        os.set_blocking(status, False)
+        program = _memory(filter_program(nesting=spec.nesting), stack)
+        files = tuple(_memory(file.content, stack) for file in spec.files)
+        argv, uses_lifeline = _with_lifeline(spec.argv, lifeline)
+        before, placed = _placed(spec.model_copy(update={"argv": argv}), who, directories)
+        words = bwrap_argv(placed, bwrap=tool("bwrap"), seccomp_fd=program, file_fds=files)
+        words = (words[0], "--json-status-fd", str(said), *words[1:])
+        passed = (said, program, *files, *((lifeline,) if uses_lifeline else ()))
+        yield Spawn((*before, *words), passed, status)
+
+
+def _placed(
+    spec: ViewSpec, who: RunAs, directories: frozenset[str]
+) -> tuple[tuple[str, ...], ViewSpec]:
+    """Give what comes before bubblewrap for this user, and the view with sources he can reach."""
+    if not who.staged:
+        return (tool("setpriv"), "--pdeathsig", "KILL", "--"), spec
+    placed, staged = stage(spec, directories)
+    return staging_argv(staged, who), placed
+
+
+def _with_lifeline(argv: tuple[str, ...], lifeline: int) -> tuple[tuple[str, ...], bool]:
+    return tuple(str(lifeline) if w == LIFELINE else w for w in argv), LIFELINE in argv
+
+
+def _check_sources(spec: ViewSpec) -> frozenset[str]:
+    """Name which sources are directories; a missing one is ours to explain, not bubblewrap's."""
+    for bind in (*spec.system, *spec.binds, *spec.masks):
+        if not Path(bind.source).exists():
+            raise ConfigurationError(
+                "something that a view shows does not exist",
+                where=bind.source,
+                fix="create it, or take it out of the configuration",
+            )
+    return frozenset(bind.source for bind in spec.binds if Path(bind.source).is_dir())
+
+
+def _memory(content: bytes, stack: ExitStack) -> int:
+    """Hold bytes in an anonymous file, readable from its start."""
+    descriptor = os.memfd_create("agp", os.MFD_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _read_now(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except BlockingIOError:
+        return b""
