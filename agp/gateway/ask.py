@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream, TaskStatus
 
 _CHUNK = 65_536
+_MOST_DRAINED = 2 * MAX_BODY
+"""Bytes of a refused request that are thrown away before its peer is cut off."""
 _LONGEST_PAUSE_S = 0.05
 _HUNG_UP = (EndOfStream, BrokenResourceError)
 _LOG = structlog.get_logger("agp.gateway.ask")
@@ -262,8 +264,9 @@ class AskListener:
             with move_on_after(self._limits.reply_s, shield=True):
                 await stream.send(format_reply(reply))
                 await stream.send_eof()
-                for _ in range((MAX_BODY + MAX_HEAD) // _CHUNK + 1):
-                    await stream.receive(_CHUNK)
+                drained = 0
+                while drained <= _MOST_DRAINED:
+                    drained += len(await stream.receive(_CHUNK))
         except EndOfStream:
             return True
         except (BrokenResourceError, OSError):

@@ -29,12 +29,12 @@ from agp.gateway.message import NO_REQUEST, format_control_request, parse_contro
 from agp.gateway.once import daemon_away
 
 if TYPE_CHECKING:
-    from pydantic import JsonValue
     from collections.abc import AsyncIterator
     from pathlib import Path
     from types import TracebackType
 
     from anyio.abc import SocketStream
+    from pydantic import JsonValue
 
 SEND_S = 10.0
 """For the daemon to take one request; after that the connection counts as lost."""

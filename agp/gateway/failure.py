@@ -5,9 +5,9 @@ No contract is imported here: the command line reads a failure without paying fo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from agp.errors import AgpError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,6 +11,7 @@ from agp.gateway.once import MAX_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from anyio.abc import ByteReceiveStream
 
 _CHUNK = 65_536
