@@ -306,7 +306,7 @@ def test_a_background_call_is_reported_when_it_is_launched(tmp_path: Path) -> No
 
 
 def test_calls_that_never_got_as_far_as_a_hook_are_no_executions(tmp_path: Path) -> None:
-    """An unknown tool and an input that breaks its schema: not run, and not a coverage violation."""
+    """An unknown tool, an input that breaks its schema: not run, so no coverage violation."""
     script = say(
         call("Nonsense", a=1),
         call("Bash", command="touch A", foo=1),

@@ -53,8 +53,10 @@ SAME = (
     (
         "SendMessage",
         b'{"to":"x","message":"m"}',
-        b'{"to":"x","message":"m","type":"message","recipient":"x","recipient_kind":"name",'
-        b'"content":"m"}',
+        (
+            b'{"to":"x","message":"m","type":"message","recipient":"x","recipient_kind":"name",'
+            b'"content":"m"}'
+        ),
     ),
 )
 

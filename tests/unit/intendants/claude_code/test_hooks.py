@@ -37,7 +37,7 @@ def request(event: HookEvent, body: bytes | dict[str, object]) -> HookRequest:
 
 def sample(name: str) -> HookRequest:
     body = (VECTORS / f"{name}.json").read_bytes()
-    return request(HookEvent(name.split(".")[0]), body)
+    return request(HookEvent(name.partition(".")[0]), body)
 
 
 def base(event: HookEvent = PRE, **changes: object) -> dict[str, object]:

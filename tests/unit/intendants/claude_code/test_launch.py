@@ -1,4 +1,4 @@
-"""What is started is AGP's alone: six arguments and a named environment, everything else refused."""
+"""What is started is AGP's alone: six arguments, a named environment, the rest refused."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ def test_a_flag_that_could_loosen_the_run_is_refused_and_says_why(
 
 ODD = (
     ("--Model", "x"), ("-m", "x"), ("--", "x"), ("-",), ("",), ("x",), ("doctor",), ("--mod", "x"),
-    ("--model",), ("--model="), ("--model", "--bare"), ("--model=--bare",), ("--model= x",),
+    ("--model",), ("--model=",), ("--model", "--bare"), ("--model=--bare",), ("--model= x",),
     ("--model", "a", "--model", "b"), ("--continue=yes",), ("--resume",), ("--resume", "last"),
     ("--resume=../x",), ("--effort", "extreme"), ("--max-turns", "0"), ("--max-turns", "-1"),
-    ("--max-turns", "1e9"), ("--max-turns", "１"), ("--append-system-prompt", "-x"),
+    ("--max-turns", "1e9"), ("--max-turns", "\uff11"), ("--append-system-prompt", "-x"),
     ("--append-system-prompt=",), ("--append-system-prompt=a\0b",), ("-p",), ("-c", "-c"),
     ("-r", "-c"), ("--append-system-prompt=" + "x" * 140_000,), ("--future-flag",),
 )  # fmt: skip

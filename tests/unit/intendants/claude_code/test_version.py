@@ -59,7 +59,7 @@ ODD = (
     "echo 2.1.329",
     "echo '2.1.329-beta (Claude Code)'",
     "echo '2.1.329 (Claude Code)'; echo more",
-    "echo '２.1.329 (Claude Code)'",
+    "echo '\uff12.1.329 (Claude Code)'",
     "echo '2.1.329 (Claude Code)' >&2",
     "kill -9 $$",
 )
