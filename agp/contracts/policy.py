@@ -62,6 +62,8 @@ class Label(StrEnum):
     SAFETY_OFF = "safety_off"
     CONTAINER_ESCAPE = "container_escape"
     DYNAMIC = "dynamic"
+    UNDERSTOOD = "understood"
+    """On an exec: the call's other effects say all that this program does with these words."""
 
 
 class EffectKind(StrEnum):
@@ -196,7 +198,10 @@ class World(Contract):
     """Everything the policy needs to know of the outside about one call, as values."""
 
     workspace: str
+    """Resolved, as every path here."""
     cwd: str
+    home: str = "/home/agent"
+    """HOME of the view in which the call runs; what `~` means in a path pattern."""
     paths: tuple[PathFacts, ...] = ()
     executables: tuple[ExecutableFacts, ...] = ()
     intendant: str = ""
