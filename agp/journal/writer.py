@@ -66,6 +66,7 @@ class JournalWriter:
         self._head = recovered.head
         self._edge = recovered.edge
         self._sealed_size = recovered.sealed_size
+        self._idle_size = recovered.idle_size
         self._segment = recovered.segment_first_seq
         self._offset = recovered.offset
         self._torn_bytes = len(recovered.torn.raw) if recovered.torn else 0
@@ -143,9 +144,10 @@ class JournalWriter:
             JournalBroken: as `append`.
         """
         self._refuse_if_broken()
-        if self._head.seq <= self._sealed_size + 1:
+        if self._head.seq == self._idle_size:
             return None
         note = self._write_checkpoint()
+        self._idle_size = self._head.seq + 1
         (sealed,) = self._append_own([Draft(CheckpointSealed(note=note.decode()), WRITER, ts)])
         return sealed
 
@@ -242,7 +244,7 @@ class JournalWriter:
             replace_checkpoint(self._lock, note)
         except OSError as error:
             raise self._break(error.strerror or "") from error
-        self._sealed_size = checkpoint.size
+        self._sealed_size = self._idle_size = checkpoint.size
         return note
 
     def _refuse_if_broken(self) -> None:
@@ -273,7 +275,7 @@ class _Recovered:
         self.offset = 0
         self._kinds: set[str] = set()
         checkpoint = read_checkpoint(directory)
-        self.sealed_size = checkpoint.checkpoint.size if checkpoint else 0
+        self.sealed_size = self.idle_size = checkpoint.checkpoint.size if checkpoint else 0
         for item in scan(list_segments(directory), 0):
             if isinstance(item, Torn):
                 self._tear(item)
@@ -293,6 +295,8 @@ class _Recovered:
             members = read_stored(stored)
             self.head = follow(self.head, members, stored.place, given=signer.public_key)
             self._kinds.add(str(members["kind"]))
+            if seq == self.sealed_size and members["kind"] == EventKind.CHECKPOINT_SEALED:
+                self.idle_size = seq + 1
             _check_key(self.head, signer)
         elif seq == self.sealed_size - 1:
             line_hash = Digest(str(read_stored(stored)["hash"]))
