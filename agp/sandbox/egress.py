@@ -66,18 +66,20 @@ class Egress:
     connections: int = 0
 
     async def enter(self) -> bool:
-        """Count a connection and wait for the gate; False: close it."""
+        """Count a connection; False: close it, there are too many."""
         if self.connections >= MAX_CONNECTIONS:
             await self.on_refused("-", f"more than {MAX_CONNECTIONS} connections at once")
             return False
         self.connections += 1
+        return True
+
+    async def gate_opened(self) -> bool:
+        """Wait for the gate until the deadline; False: close the connection."""
         with anyio.move_on_after(self.gate_deadline_s):
             await self.gate.wait()
         if not self.gate.is_set():
             await self.on_refused("-", "the harness has not shown live hooks")
-            self.leave()
-            return False
-        return True
+        return self.gate.is_set()
 
     def leave(self) -> None:
         """Give the place back."""
@@ -162,7 +164,8 @@ async def _serve(
             if not await egress.enter():
                 return
             try:
-                await handle(client)
+                if await egress.gate_opened():
+                    await handle(client)
             except _ENDS:
                 return
             finally:

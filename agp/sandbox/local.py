@@ -64,12 +64,13 @@ class LocalProvider:
     async def preflight(self, workspace: str) -> PreflightReport:
         """Try to get out of a view of this workspace, with a positive control for each way.
 
-        The places of the workspace must have been created, as for `execute`.
+        Only the probe runs in it, so that places which do not exist yet need not be created.
         """
-        places, who = await anyio.to_thread.run_sync(self._prepare, workspace)
+        places, who = await anyio.to_thread.run_sync(self._look, workspace)
+        present = _without(places, frozenset(places.created_mount_points))
         outside = Outside(agp_run=f"{self._agp_home}/run", homes=(str(Path.home()), "/tmp"))  # noqa: S108 - proved to be hidden
         probes = await prove(
-            lambda argv: self._spec(places, who, cwd=places.workspace, argv=argv), who, outside
+            lambda argv: self._spec(present, who, cwd=places.workspace, argv=argv), who, outside
         )
         return PreflightReport(provider=self.name, grade=self.grade, probes=probes)
 
@@ -104,8 +105,7 @@ class LocalProvider:
         )
 
     def _prepare(self, named: str) -> tuple[PlacesPlan, RunAs]:
-        workspace = check_workspace(named, agp_home=self._agp_home)
-        places = plan_places(workspace)
+        places, who = self._look(named)
         if places.created_mount_points:
             raise RunRefused(
                 "the workspace's executing places are not covered",
@@ -113,7 +113,11 @@ class LocalProvider:
                 why="their mount points are created, and journaled first, when a session starts",
                 fix="start a session for this workspace; nobody may remove them while it runs",
             )
-        return places, run_as(workspace)
+        return places, who
+
+    def _look(self, named: str) -> tuple[PlacesPlan, RunAs]:
+        workspace = check_workspace(named, agp_home=self._agp_home)
+        return plan_places(workspace), run_as(workspace)
 
     def _spec(self, places: PlacesPlan, who: RunAs, *, cwd: str, argv: tuple[str, ...]) -> ViewSpec:
         system, links = system_binds()
@@ -132,6 +136,11 @@ class LocalProvider:
             cwd=cwd,
             argv=argv,
         )
+
+
+def _without(places: PlacesPlan, absent: frozenset[str]) -> PlacesPlan:
+    masks = tuple(mask for mask in places.masks if mask.path not in absent)
+    return places.model_copy(update={"masks": masks})
 
 
 def _inside(cwd: str, workspace: str) -> str:
