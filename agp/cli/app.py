@@ -76,31 +76,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except AgpError as error:
         output.fail(error)
         return error.exit_code
-    except ExceptionGroup as group:
-        only = only_error(group)
-        output.fail(only)
-        return only.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more at its end and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
-
-
-def only_error(group: ExceptionGroup[Exception]) -> AgpError:
-    """Give the first error of a task group in which nothing but errors of the tree happened.
-
-    Raises:
-        ExceptionGroup: something else happened too; that is a defect and must be seen.
-    """
-    ours, others = group.split(AgpError)
-    if others is not None or ours is None:
-        raise group
-    first: AgpError | ExceptionGroup[AgpError] = ours
-    while isinstance(first, ExceptionGroup):
-        first = first.exceptions[0]
-    return first
 
 
 def _dispatch(rest: tuple[str, ...], output: Output) -> int:

@@ -71,11 +71,12 @@ def run(
 
     from agp.daemon.config import load_config
     from agp.daemon.service import serve
+    from agp.daemon.unwrap import unwrapped
 
     home = checked_home()
     config = load_config(home.config)
     output_of(ctx).note(f"AGP serves {visible(str(home.root))}; stop it: agp daemon stop")
-    anyio.run(partial(serve, home, config, until_idle=until_idle))
+    unwrapped(partial(anyio.run, partial(serve, home, config, until_idle=until_idle)))
 
 
 def await_lock(path: Path, timeout_s: float) -> None:

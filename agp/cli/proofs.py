@@ -37,7 +37,7 @@ def examine(home: Home) -> tuple[Finding, ...]:
         ("key", lambda: _key(home)),
         ("policy", lambda: _policy(home)),
         ("bridge", _bridge),
-        ("sandbox", _sandbox),
+        ("sandbox", lambda: _sandbox(home, config)),
         ("claude-code", lambda: _claude_code(home, config)),
         ("daemon", lambda: _daemon(home)),
     )
@@ -124,28 +124,33 @@ def _bridge() -> Finding:
     return Finding("bridge", State.PROVED, "a denied call was blocked; so was one without a daemon")
 
 
-def _sandbox() -> Finding:
-    """Run the local provider's own preflight in a throw-away workspace."""
+def _sandbox(home: Home, config: Config) -> Finding:
+    """Run the local provider's own preflight in a throw-away workspace of an ordinary user."""
     import anyio
 
     from agp.sandbox.local import LocalProvider
+    from agp.sandbox.places import create, plan_places
 
-    with tempfile.TemporaryDirectory(prefix="agp-") as workspace:
+    provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
+    with tempfile.TemporaryDirectory(prefix="agp-", dir=_SCRATCH) as workspace:
         if os.geteuid() == 0:
             os.chown(workspace, _NOBODY, _NOBODY)
-        report = anyio.run(LocalProvider().preflight, workspace)
+        create(plan_places(workspace))
+        report = anyio.run(provider.preflight, workspace)
     escaped = [probe for probe in report.probes if not probe.passed]
-    if escaped or not report.passed:
+    if not report.passed:
         raise ConfigurationError(
             "the sandbox did not hold what it must hold",
             why="; ".join(f"{probe.name}: {probe.detail or probe.result}" for probe in escaped)
             or "no probe ran",
             fix="install bubblewrap >= 0.8 and allow unprivileged user namespaces",
         )
+    what = f"{report.grade.value}: {len(report.probes)} ways out tried, each one blocked"
     names = ", ".join(probe.name for probe in report.probes)
-    return Finding("sandbox", State.PROVED, f"{report.grade.value}: {names} blocked")
+    return Finding("sandbox", State.PROVED, what, why=names)
 
 
+_SCRATCH = "/tmp"  # noqa: S108 - of our own name, 0700, removed at once
 _NOBODY = 65534
 """Owner of the throw-away workspace: AGP refuses to run agents as root."""
 

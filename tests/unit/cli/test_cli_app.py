@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agp.cli.app import only_error, run_command_line
-from agp.errors import ConfigurationError, DaemonAway, JournalBroken
+from agp.cli.app import run_command_line
+from agp.errors import ConfigurationError, DaemonAway
 
 
 @dataclass(frozen=True)
@@ -103,20 +103,3 @@ def test_the_version_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> No
     assert run_command_line(["--json", "--version"]) == 0
 
     assert json.loads(capsys.readouterr().out)["schema"] == "agp/version/v1"
-
-
-def test_an_error_of_the_tree_survives_a_task_group() -> None:
-    """The daemon's tasks end in groups; the person sees the error, not the group."""
-    broken = JournalBroken("the disk is full")
-
-    assert only_error(ExceptionGroup("tasks", [ExceptionGroup("inner", [broken])])) is broken
-
-
-def test_a_defect_beside_an_error_is_not_swallowed() -> None:
-    """A group that holds anything else keeps its traceback."""
-    group = ExceptionGroup("tasks", [JournalBroken("x"), KeyError("y")])
-
-    with pytest.raises(ExceptionGroup) as caught:
-        only_error(group)
-
-    assert caught.value is group
