@@ -21,7 +21,7 @@ from agp.cli import (
     verify,
 )
 from agp.cli.arguments import split_json
-from agp.cli.output import Output
+from agp.cli.output import Output, ReaderGoneError
 from agp.cli.wire import output_of
 from agp.errors import AgpError, UsageRefused
 
@@ -78,7 +78,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGoneError:
         # The interpreter flushes stdout once more at its end and would complain there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE

@@ -22,6 +22,10 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _WIDE = frozenset({"W", "F"})
 
 
+class ReaderGoneError(Exception):
+    """Whoever read our stdout has gone; typer would turn a BrokenPipeError into exit 1."""
+
+
 class Output:
     """The two streams of one command, and how they are written to."""
 
@@ -43,9 +47,7 @@ class Output:
         if self.as_json:
             self._write_document(schema, document)
             return
-        for line in lines:
-            self._stdout.write(line + "\n")
-        self._stdout.flush()
+        self._write("".join(f"{line}\n" for line in lines))
 
     def note(self, line: str) -> None:
         """Tell a person something beside the result: always on stderr."""
@@ -74,8 +76,14 @@ class Output:
     def _write_document(self, schema: str, document: Document) -> None:
         text = json.dumps({"schema": f"agp/{schema}/v1", **document}, indent=2)
         # json leaves DEL as it is; a terminal must not get it from an agent's text.
-        self._stdout.write(text.replace("\x7f", "\\u007f") + "\n")
-        self._stdout.flush()
+        self._write(text.replace("\x7f", "\\u007f") + "\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stdout.write(text)
+            self._stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
 
 def error_document(error: AgpError) -> dict[str, JsonValue]:
