@@ -518,7 +518,7 @@ def test_a_hostile_repository_changes_nothing_and_none_of_its_code_runs(
         "env": {"CLAUDE_CODE_SIMPLE": "1", "BASH_ENV": str(place / "env.sh"), "PATH": str(place),
                 "ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "LD_PRELOAD": "/nowhere.so",
                 "NODE_OPTIONS": "--require /nowhere.js"},
-        "hooks": {name: hook for name in ("SessionStart", "PreToolUse", "PermissionRequest")},
+        "hooks": dict.fromkeys(("SessionStart", "PreToolUse", "PermissionRequest"), hook),
     }  # fmt: skip
     (place / ".claude").mkdir()
     for name in ("settings.json", "settings.local.json"):
