@@ -7,13 +7,14 @@ FROZEN: `docs/journal-format.md` §4 and §5; ADR 0002.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import orjson
+from pydantic import ValidationError
 
 from agp.contracts.base import Digest
 from agp.contracts.journal import LINE_VERSION, EventKind, JournalOpened, KeyRevoked, KeyRotated
-from agp.errors import ConfigurationError, IntegrityError, MessageRefused
+from agp.errors import ConfigurationError, IntegrityError
 from agp.journal.damage import Cause, Place, damage
 from agp.journal.keys import KEY_BYTES, SIGNATURE_BYTES, PublicKey, decode_base64, verify_signature
 from agp.journal.line import (
@@ -22,13 +23,12 @@ from agp.journal.line import (
     Members,
     hash_of,
     read_members,
-    read_payload,
     rotation_bytes,
     signed_bytes,
+    spell,
 )
 
 if TYPE_CHECKING:
-    from agp.contracts.journal import Payload
     from agp.journal.reader import Stored
 
 
@@ -67,6 +67,7 @@ class Head(NamedTuple):
         return tuple(era.key for era in self.eras)
 
 
+P = TypeVar("P", JournalOpened, KeyRotated, KeyRevoked)
 START: Final = Head(0, GENESIS, (), "")
 
 
@@ -157,9 +158,7 @@ def _only_respelled(raw: bytes) -> bool:
 def _open(members: Members, place: Place) -> JournalOpened:
     if members["kind"] != EventKind.JOURNAL_OPENED or members["v"] != LINE_VERSION:
         raise _bad_kind(place, "journal.opened, v 1", members, Cause.DELETION)
-    payload = _known(members, place)
-    assert isinstance(payload, JournalOpened)  # noqa: S101 - PAYLOAD_OF; a test holds them together
-    return payload
+    return _known(members, place, JournalOpened)
 
 
 def _key_of(opened: JournalOpened, place: Place) -> PublicKey:
@@ -183,8 +182,7 @@ def _succeed(
     current = eras[-1].key
     if members["kind"] != EventKind.KEY_REVOKED or members["signing_key_id"] == current.key_id:
         return eras
-    payload = _known(members, place)
-    assert isinstance(payload, KeyRevoked)  # noqa: S101 - PAYLOAD_OF
+    payload = _known(members, place, KeyRevoked)
     if members["signing_key_id"] != given.key_id or payload.revoked_key_id != current.key_id:
         return eras
     return (*eras, Era(PublicKey(current.name, given.raw), place.seq))
@@ -246,8 +244,7 @@ def _rotate(eras: tuple[Era, ...], members: Members, place: Place) -> tuple[Era,
     """Begin a new era with the next line, if this one names a key that signed for it."""
     if members["kind"] != EventKind.KEY_ROTATED:
         return eras
-    payload = _known(members, place)
-    assert isinstance(payload, KeyRotated)  # noqa: S101 - PAYLOAD_OF
+    payload = _known(members, place, KeyRotated)
     try:
         key = PublicKey(eras[0].key.name, decode_base64(payload.public_key, KEY_BYTES))
         signature = decode_base64(payload.new_key_signature, SIGNATURE_BYTES)
@@ -276,8 +273,7 @@ def _rotate(eras: tuple[Era, ...], members: Members, place: Place) -> tuple[Era,
 def _revoke(eras: tuple[Era, ...], members: Members, place: Place) -> tuple[Revocation, ...]:
     if members["kind"] != EventKind.KEY_REVOKED:
         return ()
-    payload = _known(members, place)
-    assert isinstance(payload, KeyRevoked)  # noqa: S101 - PAYLOAD_OF
+    payload = _known(members, place, KeyRevoked)
     if payload.revoked_key_id not in {era.key.key_id for era in eras[:-1]}:
         raise damage(
             "a revocation names no earlier key of this log",
@@ -290,17 +286,17 @@ def _revoke(eras: tuple[Era, ...], members: Members, place: Place) -> tuple[Revo
     return (Revocation(payload.revoked_key_id, payload.last_trusted_seq),)
 
 
-def _known(members: Members, place: Place) -> Payload:
+def _known(members: Members, place: Place, model: type[P]) -> P:
     """Read a payload on which the chain itself depends; not understood means not proved."""
     try:
-        return read_payload(str(members["kind"]), members["payload"])
-    except MessageRefused as error:
+        return model.model_validate_json(spell(members["payload"]))
+    except ValidationError as error:
         raise damage(
             "a line on which the chain depends is not understood",
             place,
             field="payload",
-            expected="its contract",
-            found=str(error),
+            expected=f"the members of {model.kind}",
+            found=error.errors()[0]["msg"],
             cause=Cause.FORMAT,
         ) from error
 

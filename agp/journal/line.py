@@ -154,9 +154,10 @@ def seal(draft: Draft, *, seq: int, prev_hash: Digest, signer: Signer) -> Sealed
     if len(raw) > MAX_LINE:
         raise OverLimit("an event is too long for the journal", why=f"{len(raw)} bytes")
     try:
-        return SealedLine(raw, _line(read_members(raw)))
+        _check_envelope(members)
     except FieldError as error:
         raise MessageRefused("an event is not a journal line", why=str(error)) from error
+    return SealedLine(raw, Line.model_validate_json(raw))
 
 
 def read_members(raw: bytes) -> Members:

@@ -1,4 +1,4 @@
-"""Build journals for tests: a clock that steps, a sample of each payload, logs with rotated keys."""
+"""Build journals for tests: a stepping clock, a sample of each payload, logs with rotated keys."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from agp.contracts.base import Digest
 from agp.contracts.journal import (
+    PAYLOAD_OF,
     ControlResumed,
     EventKind,
     JournalOpened,
     KeyRevoked,
     KeyRotated,
-    PAYLOAD_OF,
     Payload,
 )
 from agp.journal.checkpoint import Checkpoint, sign_checkpoint
@@ -95,10 +95,8 @@ def _value(annotation: Any, name: str) -> Any:
         return get_args(annotation)[0]
     if origin is tuple:
         return (_value(get_args(annotation)[0], name), 'quote " slash \\ é 😀')
-    if annotation is Digest:
-        return "ab" * 32
     if hasattr(annotation, "__supertype__"):
-        return _value(annotation.__supertype__, name)
+        return "ab" * 32 if annotation is Digest else _value(str, name)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return next(iter(annotation))
     return {str: f"{name}: line\nbreak, bell \x07, DEL \x7f, \u2028, é, 😀", int: 7, bool: True}[

@@ -6,9 +6,9 @@ Standard library and nacl only. `verify` returns what it proved or raises ValueE
 import base64
 import hashlib
 import json
-import os
 import re
 from datetime import datetime
+from pathlib import Path
 
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
@@ -110,13 +110,19 @@ def check_note(note, origin, keys, leaves):
 
 
 def verify(directory, vkey, anchor=None):
+    try:
+        return walk(Path(directory), vkey, anchor)
+    except (KeyError, TypeError) as error:
+        raise ValueError("a member that is not there, or of another type") from error
+
+
+def walk(directory, vkey, anchor):
     origin, _, typed = vkey.strip().split("+", 2)
     given = unbase64(typed, 33)[1:]
     leaves, keys, revoked, kinds, key, prev = [], [], [], set(), None, "0" * 64
-    for name in sorted(n for n in os.listdir(directory) if n.endswith(".jsonl")):
+    for name in sorted(path.name for path in directory.glob("*.jsonl")):
         need(name == f"{len(leaves):020d}.jsonl", "segment name")
-        with open(os.path.join(directory, name), "rb") as file:
-            data = file.read()
+        data = (directory / name).read_bytes()
         need(data.endswith(b"\n"), "torn tail")
         for raw in data[:-1].split(b"\n"):
             line = read_line(raw)
@@ -155,8 +161,7 @@ def verify(directory, vkey, anchor=None):
             kinds.add(kind)
     need(leaves and given in keys and sha(given).hex() not in revoked, "given key")
     try:
-        with open(os.path.join(directory, "checkpoint"), "rb") as file:
-            check_note(file.read(), origin, keys, leaves)
+        check_note((directory / "checkpoint").read_bytes(), origin, keys, leaves)
     except FileNotFoundError:
         need(kinds <= {"journal.opened", "journal.repaired"}, "no checkpoint")
     if anchor is not None:

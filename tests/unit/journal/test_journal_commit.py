@@ -64,7 +64,7 @@ def test_a_listener_hears_a_line_before_its_caller_goes_on(tmp_path: Path) -> No
     order: list[str] = []
 
     async def play(journal: GroupCommit) -> None:
-        journal.on_sealed(lambda line: order.append("heard"))
+        journal.on_sealed(lambda _: order.append("heard"))
         await journal.append(resumed(), actor="agp")
         order.append("answered")
 

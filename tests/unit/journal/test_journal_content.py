@@ -31,6 +31,7 @@ class Leak:
     secret: str
 
 
+OWN = format_signer(SIGNER).decode()
 LEAKS = (
     Leak("an Anthropic key", f"export K=sk-ant-api03-{A}", f"sk-ant-api03-{A}"),
     Leak("an OpenAI key", f"curl -H 'x: sk-proj-{A}'", f"sk-proj-{A}"),
@@ -42,9 +43,10 @@ LEAKS = (
     Leak("an AWS key id", "aws AKIAIOSFODNN7EXAMPLE x", "AKIAIOSFODNN7EXAMPLE"),
     Leak("a Google key", f"key AIza{A[:35]}", f"AIza{A[:35]}"),
     Leak("a JSON web token", f"eyJhbGciOi.eyJzdWIiOi.{A}", "eyJzdWIiOi"),
-    Leak("a private key", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxyz\n-----END RSA PRIVATE KEY-----", "MIIE"),
+    Leak("a private key", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+         "MIIE"),
     Leak("a private key cut short", "x -----BEGIN PRIVATE KEY-----\nMIIE", "MIIE"),
-    Leak("AGP's own key", format_signer(SIGNER).decode(), format_signer(SIGNER).decode().split("+")[-1].strip()),
+    Leak("AGP's own key", OWN, OWN.split("+")[-1].strip()),
     Leak("a password assigned", "psql password=hunter2 -h x", "hunter2"),
     Leak("a quoted password", 'PASSWORD="hunter two"', "hunter two"),
     Leak("a password option", "tool --db-password hunter2", "hunter2"),
@@ -154,7 +156,8 @@ def test_an_empty_secret_is_an_error_and_none_is_none() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["a-", "password", "--", "eyJ", "sk-", "://", "-----BEGIN PRIVATE KEY-----", "Authorization:", '"', "\\u0061", "%61", "token=", "eyJaaaaa."],
+    ["a-", "password", "--", "eyJ", "sk-", "://", "-----BEGIN PRIVATE KEY-----", "Authorization:",
+     '"', "\\u0061", "%61", "token=", "eyJaaaaa."],
 )  # fmt: skip
 def test_no_text_makes_redaction_slow(unit: str) -> None:
     """An agent chooses the text: 400 KB of the worst unit must not hold the commit up."""
@@ -190,7 +193,9 @@ def test_a_call_is_durable_before_put_returns(
     synced: list[str] = []
     real = os.fsync
     monkeypatch.setattr(
-        os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file))
+        os,
+        "fsync",
+        lambda file: (synced.append(str(Path(f"/proc/self/fd/{file}").readlink())), real(file)),
     )
     CallVault(tmp_path).put(ONE, b"x", bytes(32))
     assert synced == [str(tmp_path / f"{ONE}.salt"), str(tmp_path / f"{ONE}.body"), str(tmp_path)]

@@ -265,7 +265,7 @@ def test_a_crash_between_note_and_line_is_continued(
 ) -> None:
     writer = open_writer(tmp_path)
     writer.append(drafts(2))
-    monkeypatch.setattr(writer, "append", lambda drafts: (_ for _ in ()).throw(JournalBroken("x")))
+    monkeypatch.setattr(writer, "append", lambda _drafts: (_ for _ in ()).throw(JournalBroken("x")))
     with pytest.raises(JournalBroken):
         writer.seal_checkpoint(TS)
     writer.close()
