@@ -93,8 +93,13 @@ def bwrap_argv(
         words += ["--symlink", target, link]
     for file, descriptor in zip(spec.files, file_fds, strict=True):
         words += ["--perms", f"{file.mode:04o}", "--file", str(descriptor), file.path]
+    sealed = _sealed(spec)
+    for parent in sealed:
+        words += ["--perms", "0755", "--tmpfs", parent]
     for bind in (*spec.binds, *spec.masks):
         words += _bind(bind)
+    for parent in sealed:
+        words += ["--remount-ro", parent]
     # Last: the root and /dev are the view user's own tmpfs; without this he could add
     # /etc/claude-code/managed-settings.d or a file in /opt/agp.
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
@@ -116,6 +121,21 @@ _NAMESPACES = (
     "--unshare-net",
     "--unshare-cgroup-try",
 )
+
+
+def _sealed(spec: ViewSpec) -> tuple[str, ...]:
+    """Name the parents of binds that would lie in a writable tmpfs: they become read-only mounts.
+
+    Attack: rename `/tmp/a` of a workspace `/tmp/a/b` and build another `/tmp/a/b`; what the policy
+    resolves on the host and what runs inside are then two things under one name.
+    """
+    tops: set[str] = set()
+    for bind in spec.binds:
+        for scratch in spec.scratch:
+            below = bind.target.removeprefix(scratch.target + "/")
+            if below != bind.target and "/" in below:
+                tops.add(f"{scratch.target}/{below.partition('/')[0]}")
+    return tuple(sorted(tops - {bind.target for bind in spec.binds}))
 
 
 def _bind(bind: Bind) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from agp.errors import Unavailable
+from agp.errors import IntegrityError, Unavailable
 from agp.sandbox.spawn import Spawn, opened
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ async def run_view(spec: ViewSpec, who: RunAs, *, stdin: bytes, limits: Limits) 
 
     Raises:
         Unavailable: the command was never started: no bubblewrap that works, or no such command.
+        IntegrityError: something of the view outlived it.
     """
     stdout, stderr = Captured(limits.output), Captured(limits.output)
     started = time.monotonic()
@@ -69,7 +70,7 @@ async def run_view(spec: ViewSpec, who: RunAs, *, stdin: bytes, limits: Limits) 
                 await _converse(process, stdin, stdout, stderr)
                 timed_out = False
         finally:
-            await _end(process)
+            await _end(process, spawn)
         status = spawn.status()
     duration_ms = math.ceil((time.monotonic() - started) * 1000)
     if timed_out:
@@ -106,13 +107,19 @@ async def _feed(stream: ByteSendStream, data: bytes) -> None:
         return  # the command does not read its input; that is its business
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, spawn: Spawn) -> None:
     """Kill bubblewrap, whose end is the end of the view's pid 1 and so of every process in it."""
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.kill()
         await process.wait()
         await process.aclose()
+        if not await spawn.gone():
+            raise IntegrityError(
+                "processes of a sandbox outlived it",
+                where=f"process {spawn.status().pid}",
+                fix="look at it and its children with ps, and end them",
+            )
 
 
 def _not_started(said: bytes) -> Unavailable:

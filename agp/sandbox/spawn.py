@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import anyio
+
 from agp.errors import ConfigurationError
 from agp.sandbox.host import TOOL_PATH, RunAs, tool
 from agp.sandbox.profile import ViewSpec, bwrap_argv
@@ -28,6 +30,9 @@ LIFELINE = "@lifeline"
 """In a view's argv: replaced by the number of the lifeline's reading end."""
 SPAWN_ENVIRONMENT: Mapping[str, str] = {"PATH": TOOL_PATH, "LC_ALL": "C"}
 """For the tools that build the view; the command inside gets the view's own environment only."""
+
+
+GONE_TIMEOUT_S = 5.0
 
 
 class Status(NamedTuple):
@@ -59,6 +64,27 @@ class Spawn:
             pid = said.get("child-pid", pid)
             exit_code = said.get("exit-code", exit_code)
         return Status(pid, exit_code)
+
+    async def gone(self) -> bool:
+        """Wait until the view's pid 1 is gone, and with it every process; False: it is not.
+
+        Call it after bubblewrap itself has ended: bubblewrap ends first, the kernel then kills
+        pid 1 by its parent-death signal (measured: some milliseconds later).
+        """
+        pid = self.status().pid
+        if pid is None:
+            return True
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        try:
+            with anyio.move_on_after(GONE_TIMEOUT_S):
+                await anyio.wait_readable(descriptor)
+                return True
+            return False
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
