@@ -6,6 +6,7 @@ For one command without anyio see `once`.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from anyio import (
@@ -125,25 +126,24 @@ class ControlClient:
 
     async def _send(self, line: bytes) -> None:
         """Write one line whole, or lose the connection: half a line would garble the next one."""
-        with move_on_after(SEND_S, shield=True):
-            try:
+        with move_on_after(SEND_S, shield=True) as clock:
+            # A daemon that refuses early has said why: the reader finds it, or the end.
+            with suppress(BrokenResourceError, ClosedResourceError):
                 async with self._sending:
                     await self._stream.send(line)
-            except (BrokenResourceError, ClosedResourceError):
-                pass
-            else:
-                return
-        self._lose(daemon_away(self._path, "it did not take a request"))
+        if clock.cancelled_caught:
+            self._lose(daemon_away(self._path, "it did not take a request"))
 
     async def _read(self) -> None:
         lines = Lines(self._stream)
         try:
-            while True:
-                self._take(await read_line(parse_control_answer, await lines.next()))
-        except (EndOfStream, BrokenResourceError, ClosedResourceError):
-            self._lose(daemon_away(self._path, "the connection ended"))
+            with suppress(EndOfStream, BrokenResourceError, ClosedResourceError):
+                while True:
+                    self._take(await read_line(parse_control_answer, await lines.next()))
         except AgpError as error:
             self._lose(error)
+        finally:  # also where this task is cancelled: nobody may wait for what nobody reads
+            self._lose(daemon_away(self._path, "the connection ended"))
 
     def _take(self, answer: ControlReply | ControlNotice) -> None:
         if isinstance(answer, ControlNotice):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -157,8 +158,16 @@ class ControlListener:
                 group.start_soon(self._answer, connection, line)
         except (Unauthorised, OverLimit) as error:
             await connection.reply(failed(NO_REQUEST, error))
+            await self._drain(stream)
         except (EndOfStream, BrokenResourceError):
             return
+
+    async def _drain(self, stream: SocketStream) -> None:
+        """Take what the peer still sends: closed with it unread, our reason would be reset away."""
+        with move_on_after(SEND_S), suppress(EndOfStream, BrokenResourceError, OSError):
+            await stream.send_eof()
+            while True:
+                await stream.receive()
 
     def _admit(self, peer: Peer) -> None:
         """Refuse another user (root too: who is root asks as the daemon's user), and a crowd."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from agp.contracts.base import Contract
 from agp.contracts.gateway import ControlFailure, ControlNotice, ControlReply, ControlRequest
@@ -29,8 +30,12 @@ def parse_control_request(line: bytes) -> ControlRequest:
 
 
 def format_control_request(request: ControlRequest) -> bytes:
-    """Spell one line of the operator's side, newline included."""
-    return request.model_dump_json().encode() + b"\n"
+    """Spell one line of the operator's side, newline included.
+
+    Raises:
+        MessageRefused: a text in it is not Unicode (an argument that was no UTF-8, say).
+    """
+    return _spell(request)
 
 
 def parse_control_answer(line: bytes) -> ControlReply | ControlNotice:
@@ -48,8 +53,8 @@ def parse_control_answer(line: bytes) -> ControlReply | ControlNotice:
 
 
 def format_control_answer(answer: ControlReply | ControlNotice) -> bytes:
-    """Spell one line of the daemon's side, newline included."""
-    return answer.model_dump_json().encode() + b"\n"
+    """Spell one line of the daemon's side, newline included; raises as the other side's does."""
+    return _spell(answer)
 
 
 def claimed_id(line: bytes) -> int:
@@ -76,3 +81,10 @@ def _read(kind: type[_Message], line: bytes) -> _Message:
         raise MessageRefused(
             "a control message breaks its contract", where=where, why=first["msg"]
         ) from error
+
+
+def _spell(message: Contract) -> bytes:
+    try:
+        return message.model_dump_json().encode() + b"\n"
+    except PydanticSerializationError as error:
+        raise MessageRefused("a text in a control message is not Unicode") from error

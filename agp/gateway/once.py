@@ -10,9 +10,10 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agp.errors import DaemonAway, MessageRefused
+from agp.errors import DaemonAway, MessageRefused, OverLimit
 from agp.gateway.failure import error_of
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ def call_once(
 
     Raises:
         DaemonAway: nobody answers at the path, or not in time, or the daemon hung up.
-        MessageRefused: the answer breaks the contract.
+        MessageRefused: an argument is not Unicode, or the answer breaks the contract.
+        OverLimit: the arguments are longer than a line may be.
         AgpError: the daemon's own failure, as the class that its code names.
     """
-    request = {"v": 1, "id": _REQUEST_ID, "op": str(op), "args": dict(args)}
-    line = json.dumps(request, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    line = _request(op, args)
     deadline = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             _arm(connection, deadline)
             connection.connect(os.fspath(path))
-            connection.sendall(line)
+            with suppress(BrokenPipeError):  # one that refuses early has said why: reading tells
+                connection.sendall(line)
             return _reply(connection, deadline)
         except TimeoutError as error:
             raise daemon_away(path, f"it did not answer within {timeout_s:g} s") from error
@@ -57,6 +59,17 @@ def daemon_away(path: Path, why: str) -> DaemonAway:
     return DaemonAway(
         "no AGP daemon answers", where=str(path), why=why, fix="start it with `agp daemon start`"
     )
+
+
+def _request(op: str, args: Mapping[str, JsonValue]) -> bytes:
+    request = {"v": 1, "id": _REQUEST_ID, "op": str(op), "args": dict(args)}
+    try:
+        line = json.dumps(request, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError as error:  # lone surrogates, as an argument that was no UTF-8 has them
+        raise MessageRefused("an argument is not text that can be sent", why=str(error)) from error
+    if len(line) > MAX_LINE:
+        raise OverLimit(f"the arguments are longer than {MAX_LINE} bytes")
+    return line
 
 
 def _arm(connection: socket.socket, deadline: float) -> None:
