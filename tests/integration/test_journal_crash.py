@@ -25,6 +25,7 @@ from tests.fakes import second_verifier
 from tests.fakes.journal_logs import SIGNER, TS, drafts, open_writer
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "PATH": os.environ["PATH"]}
 ROUNDS = 36
 
 
@@ -61,7 +62,7 @@ def _child(directory: Path, crash: Crash, countdown: int) -> dict[int, str]:
         capture_output=True,
         timeout=60,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        env=ENVIRONMENT,
     )
     assert done.returncode in {0, -signal.SIGKILL}, done.stderr.decode()
     pairs = (line.split() for line in done.stdout.decode().splitlines())
@@ -116,7 +117,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         capture_output=True,
         timeout=60,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        env=ENVIRONMENT,
     )
     assert done.returncode == 1
     assert b"another process writes this journal" in done.stderr
