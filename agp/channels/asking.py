@@ -162,10 +162,9 @@ class _Asking:
         )
         self._rows = await anyio.to_thread.run_sync(make)
         page = self._drawing.page(height)
-        self._view = laid_out(self._view, rows=len(self._rows), page=page)
-        if self._look.full_screen and (width < NARROWEST or height <= FIXED_ROWS):
-            # Rows are cut at the edge: nobody can have read this.
-            self._view = replace(self._view, read=False)
+        legible = not self._look.full_screen or (width >= NARROWEST and height > FIXED_ROWS)
+        view = replace(self._view, legible=legible)
+        self._view = laid_out(view, rows=len(self._rows), page=page)
         await self._draw()
 
     async def _draw(self) -> None:

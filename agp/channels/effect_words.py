@@ -39,6 +39,7 @@ LABEL_WORDS: Final[dict[Label, str]] = {
     Label.SAFETY_OFF: "switches a safety off",
     Label.CONTAINER_ESCAPE: "reaches out of its container",
     Label.DYNAMIC: "known only when it runs",
+    Label.UNDERSTOOD: "the other lines say all that it does",
 }
 _GRAVITY: Final = {kind: place for place, kind in enumerate(WORDS)}
 
@@ -48,7 +49,9 @@ def by_gravity(effects: Iterable[Effect]) -> tuple[Effect, ...]:
 
     Attack: a call with a hundred harmless reads pushes its one deletion out of sight.
     """
-    return tuple(sorted(effects, key=lambda effect: (_GRAVITY[effect.kind], not effect.labels)))
+    return tuple(
+        sorted(effects, key=lambda e: (_GRAVITY[e.kind], not e.labels - {Label.UNDERSTOOD}))
+    )
 
 
 def in_words(effect: Effect, *, limit: int) -> str:

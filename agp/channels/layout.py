@@ -36,6 +36,9 @@ _MEMBERWISE: Final = 256 * 1024
 """Characters of input that are still taken apart; a longer one is shown as it is written."""
 
 
+_UNITS: Final = ((86_400, "days"), (3600, "h"), (60, "min"))
+
+
 class Cut(NamedTuple):
     """How much of a call is shown."""
 
@@ -116,7 +119,7 @@ def _render(request: ApprovalRequest, cut: Cut, page: _Page) -> tuple[str, ...]:
         rows += _labelled(label, text, page)
     call = tuple(_call(request, cut, page))
     rows += _labelled("call", _about_call(request, call, cut), page)
-    rows += _shorten_rows(call, cut, request.input_json)
+    rows += _shorten_rows(call, cut, request.input_json, page.width)
     return tuple(rows)
 
 
@@ -158,12 +161,18 @@ def _until(expires_at: str, now: datetime) -> str:
     clock = visible(expires_at)[:19].replace("T", " ")
     if not left:
         return f"{clock} UTC: its time is over"
-    soon = f"{int(left / 10) * 10} s" if left < 120 else f"{int(left / 60)} min"  # noqa: PLR2004
-    return f"{clock} UTC, in {soon}"
+    return f"{clock} UTC, in {_span(left)}"
+
+
+def _span(seconds: float) -> str:
+    for unit, name in _UNITS:
+        if seconds >= 2 * unit:
+            return f"{int(seconds / unit)} {name}"
+    return f"{int(seconds)} s"
 
 
 def _labelled(label: str, text: str, page: _Page) -> list[str]:
-    rows = wrap(text, page.width - _LABEL - 3)
+    rows = wrap(text, page.width - _LABEL - 4)
     start = f"{label:<{_LABEL}}"
     if page.colour and label:
         start = f"{WARN if label == 'unseen' else BOLD}{start}{PLAIN}"
@@ -210,10 +219,11 @@ def _members(input_json: str) -> dict[str, Member]:
         return {}
 
 
-def _shorten_rows(call: tuple[str, ...], cut: Cut, input_json: str) -> tuple[str, ...]:
+def _shorten_rows(call: tuple[str, ...], cut: Cut, input_json: str, width: int) -> tuple[str, ...]:
     if len(call) <= cut.rows:
         return call
     head, tail = cut.rows * 2 // 3, cut.rows // 3
     digest = hashlib.sha256(input_json.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    mark = f"⟪{len(call) - head - tail} rows left out, sha256 {digest}⟫"
-    return (*call[:head], mark, *call[-tail:])
+    text = f"⟪{len(call) - head - tail} rows left out, sha256 {digest}⟫"
+    first, *rest = wrap(text, width - 4)
+    return (*call[:head], first, *(f"{_CONTINUED}{row}" for row in rest), *call[-tail:])

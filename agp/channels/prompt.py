@@ -55,6 +55,8 @@ class View:
     """Every character of the call is laid out."""
     read: bool = False
     """The last row has been on the screen."""
+    legible: bool = True
+    """False: the window is too small, rows are cut at its edge; nobody can have read this."""
     note: str = ""
     """Why the last line answered nothing; safe to show."""
 
@@ -63,7 +65,7 @@ def laid_out(view: View, *, rows: int, page: int) -> View:
     """Fit the view to a new layout: a resize, a longer or shorter question."""
     page = max(1, page)
     top = min(view.top, max(0, rows - page))
-    read = view.read or top + page >= rows
+    read = view.legible and (view.read or top + page >= rows)
     return replace(view, rows=rows, page=page, top=top, read=read)
 
 
@@ -111,7 +113,7 @@ def _enter(view: View) -> View | Said:
         below = view.rows - view.top - view.page
         unread = f"read it first: {below} rows are below (PgDn)."
         too_small = "the window is too small to read it."
-        return replace(view, typed="", note=unread if below > 0 else too_small)
+        return replace(view, typed="", note=unread if view.legible else too_small)
     if not line:
         return replace(view, typed="", note="")
     return replace(view, typed="", note=f"“{visible(line, limit=40)}” answers nothing.")

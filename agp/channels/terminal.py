@@ -119,7 +119,7 @@ class TerminalPrompt:
         try:
             await self._answer(_answer(request, said))
         except (Refusal, Unavailable) as error:
-            self._notes[key] = f"not answered: {visible(str(error), limit=200)}."
+            self._notes[key] = f"not answered: {visible(error.why or error.what, limit=200)}."
             return
         if self._waiting.pop(key, None) is not None:
             self._answered.add(key)
@@ -170,5 +170,6 @@ def _answer(request: ApprovalRequest, said: Allow | Deny) -> Answer:
 
 def _outcome(request: ApprovalRequest) -> str:
     by = f" by {visible(request.answered_by)}" if request.answered_by else ""
+    why = f": {visible(request.answer_reason, limit=400)}" if request.answer_reason else ""
     tool = visible(request.tool, limit=100)
-    return f"agp: {visible(request.approval_id)} ({tool}) {request.state.value}{by}"
+    return f"agp: {visible(request.approval_id)} ({tool}) {request.state.value}{by}{why}"
