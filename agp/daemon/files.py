@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from agp.errors import ConfigurationError, OverLimit
 
 if TYPE_CHECKING:
+    from io import BufferedReader
     from pathlib import Path
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, and nothing else.
 
     A named pipe would hang the daemon and a device would do worse: the file is opened without

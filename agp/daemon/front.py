@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
 
 from agp.channels.terminal import TerminalPrompt
+from agp.channels.tty import Look, Tty
 from agp.contracts.channel import Answer, ApprovalRequest
 from agp.contracts.control import AnswerGiven
 from agp.contracts.gateway import ControlNotice, ControlOp
 from agp.daemon.show import Shown
-from agp.errors import Interrupted, Refusal
+from agp.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,7 +58,7 @@ class Front:
                 self.shown.note("the daemon is stopping; waiting for it to come back")
 
     async def answer(self, answer: Answer) -> None:
-        """Carry an answer of the prompt to the daemon; a rejected one is shown, not raised."""
+        """Carry an answer of the prompt to the daemon; the prompt shows one that did not count."""
         given = AnswerGiven(
             approval_id=answer.approval_id,
             verdict=answer.verdict,
@@ -62,22 +66,29 @@ class Front:
             binding_digest=answer.binding_digest,
             channel="terminal",
         )
-        try:
-            await self._lease.ask(ControlOp.APPROVAL_ANSWER, given)
-        except Refusal as error:
-            self.shown.note(f"the answer did not count: {error.why or error.what}")
+        await self._lease.ask(ControlOp.APPROVAL_ANSWER, given)
 
 
 @asynccontextmanager
 async def open_front(lease: Lease, *, terminal: bool) -> AsyncIterator[Front]:
     """Follow the session, with the inline prompt where a person sits at a terminal."""
-    shown = Shown(_write)
-    async with anyio.create_task_group() as tasks:
-        prompt = TerminalPrompt() if terminal else None
-        front = Front(lease, shown, prompt)
-        tasks.start_soon(front.follow)
-        yield front
-        tasks.cancel_scope.cancel()
+    with ExitStack() as stack:
+        async with anyio.create_task_group() as tasks:
+            front = Front(lease, Shown(_write), None)
+            if terminal:
+                tty = stack.enter_context(closing(Tty.open()))
+                prompt = TerminalPrompt(
+                    tty,
+                    host=socket.gethostname(),
+                    look=Look.from_environment(os.environ),
+                    now=lambda: datetime.now(UTC),
+                    answer=front.answer,
+                )
+                front = Front(lease, Shown(prompt.say), prompt)
+                tasks.start_soon(prompt.run)
+            tasks.start_soon(front.follow)
+            yield front
+            tasks.cancel_scope.cancel()
 
 
 def _write(line: str) -> None:

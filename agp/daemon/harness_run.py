@@ -20,15 +20,14 @@ import anyio.to_thread
 
 from agp.contracts.display import visible
 from agp.contracts.gateway import ControlOp
-from agp.contracts.journal import CoverageViolated, SandboxStarted, SandboxStopped
 from agp.daemon.ended import Ended
+from agp.daemon.guard import guarded
 from agp.daemon.messages import ReconcileSession
 from agp.daemon.shipped import shipped
 from agp.errors import MessageRefused, RunRefused
 from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
 from agp.sandbox.host import run_as
-from agp.sandbox.places import PlacesPlan, create, plan_places, remove_created
-from agp.sandbox.snapshot import Snapshot, compare, take_snapshot
+from agp.sandbox.places import PlacesPlan, plan_places
 from agp.sandbox.view import ViewCommand, ViewSeats, build_view, prepare_home
 
 if TYPE_CHECKING:
@@ -70,16 +69,11 @@ class HarnessRun:
         """Carry the run through its six steps."""
         places = plan_places(self._planned.workspace)
         view = self._view(places)
-        before = await anyio.to_thread.run_sync(take_snapshot, places)
-        await self._lease.note(self._started(view))
-        exit_code: int | None = None
-        try:
-            create(places)
+        async with guarded(
+            self._lease, places, grade=self._planned.grade, profile=view.digest
+        ) as found:
             exit_code = await self._live(view)
-        finally:
-            with anyio.CancelScope(shield=True):
-                changed = await self._cleared(places, before)
-        return await self._judged(exit_code, changed)
+        return await self._judged(exit_code, found.changed)
 
     def _view(self, places: PlacesPlan) -> ViewCommand:
         launch = self._planned.launch
@@ -95,15 +89,6 @@ class HarnessRun:
             toolchains=self._config.toolchains,
         )
         return build_view(launch, seats, places)
-
-    def _started(self, view: ViewCommand) -> SandboxStarted:
-        return SandboxStarted(
-            session_id=self._session_id,
-            provider="local",
-            grade=self._planned.grade,
-            profile_digest=view.digest,
-            created_mount_points=view.cleanup,
-        )
 
     async def _live(self, view: ViewCommand) -> int:
         """Start the view, read it to its end, and see that it has ended."""
@@ -157,29 +142,7 @@ class HarnessRun:
             self._killed = "its hooks did not show themselves alive in time"
             process.kill()
 
-    async def _cleared(self, places: PlacesPlan, before: Snapshot) -> tuple[str, ...]:
-        """Remove our mount points and compare the places with before."""
-        removed = remove_created(places)
-        changed = compare(before, await anyio.to_thread.run_sync(take_snapshot, places))
-        await self._lease.note(
-            SandboxStopped(
-                session_id=self._session_id,
-                provider="local",
-                survivors=0,
-                removed_mount_points=removed,
-            )
-        )
-        for difference in changed:
-            await self._lease.note(
-                CoverageViolated(
-                    session_id=self._session_id,
-                    what="executing_place_changed",
-                    detail=difference[:500],
-                )
-            )
-        return changed
-
-    async def _judged(self, exit_code: int | None, changed: tuple[str, ...]) -> Ended:
+    async def _judged(self, exit_code: int, changed: tuple[str, ...]) -> Ended:
         """Compare the stream with the decisions; one violation makes the run ungoverned."""
         seen = reconcile(self._items)
         said = await self._lease.ask(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -67,9 +66,11 @@ def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool
     planned = _plan(home, config, request)
     if background.running(home) is None:
         background.start(home, arguments=("--until-idle",))
-    session_id, ended, said = unwrapped(
-        partial(anyio.run, partial(_session, home, config, planned, terminal=terminal))
-    )
+
+    async def session() -> tuple[SessionId, Ended, dict[str, JsonValue]]:
+        return await _session(home, config, planned, terminal=terminal)
+
+    session_id, ended, said = unwrapped(lambda: anyio.run(session))
     closed = read_args(ClosedSession, said)
     return RunSummary(
         session_id=session_id,
@@ -136,16 +137,16 @@ async def _governed(
     home: Home, config: Config, planned: Planned, lease: Lease, *, terminal: bool
 ) -> Ended:
     """Prove the sandbox, then run the harness or the script beside the lease and the prompt."""
-    await _prove(home, config, planned, lease)
+    provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
+    await _prove(provider, planned, lease)
     async with open_front(lease, terminal=terminal) as front:
         if planned.intendant == "scripted":
-            return await run_script(planned, lease, front.shown)
+            return await run_script(planned, lease, front.shown, provider)
         return await HarnessRun(home, config, planned, lease, front).run()
 
 
-async def _prove(home: Home, config: Config, planned: Planned, lease: Lease) -> None:
+async def _prove(provider: LocalProvider, planned: Planned, lease: Lease) -> None:
     """Try to get out of the sandbox before anything else is in it; any doubt refuses the run."""
-    provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
     report = await provider.preflight(planned.workspace)
     await lease.note(
         SandboxPreflight(

@@ -47,6 +47,8 @@ class LiveSession:
     """Malformed or over-rate requests not journaled yet."""
     refusal_reason: str = ""
     """The last one's."""
+    mount_points: tuple[str, ...] = ()
+    """Created in the workspace by the view that has not been said to have stopped."""
     egress_seen: set[str] = field(default_factory=set)
 
     @property

@@ -33,8 +33,11 @@ from agp.contracts.journal import (
     PAYLOAD_OF,
     ControlPaused,
     ControlResumed,
+    CoverageViolated,
     EventKind,
     Record,
+    SandboxStarted,
+    SandboxStopped,
 )
 from agp.contracts.sandbox import ExecRequest, SandboxProvider
 from agp.daemon.live import LiveSession, check_lease, is_running, story_of
@@ -147,9 +150,16 @@ class Operations:
             raise MessageRefused("this note does not hold what its kind holds") from error
         if getattr(payload, "session_id", None) != live.session_id:
             raise MessageRefused("a note is about the session of its lease only")
-        if payload.kind is EventKind.COVERAGE_VIOLATED:
-            live.governed.violations += 1
         await self._record.append(payload, actor=f"launcher:{live.session_id}")
+        match payload:
+            case CoverageViolated():
+                live.governed.violations += 1
+            case SandboxStarted():
+                live.mount_points = payload.created_mount_points
+            case SandboxStopped():
+                live.mount_points = ()
+            case _:
+                pass
         return {}
 
     async def _session_reconcile(self, args: Reply, _: ControlConnection) -> Reply:

@@ -18,6 +18,7 @@ from agp.contracts.journal import (
 )
 from agp.contracts.session import SessionLease
 from agp.daemon.live import LeaseFile, LiveSession
+from agp.daemon.sessions import clear_left_overs
 from agp.errors import AgpError, IntegrityError
 from agp.governor.decide import canonical_of
 from agp.governor.loop import Governor, call_digest
@@ -57,6 +58,7 @@ class Restorer:
             except AgpError as error:
                 await self._close(opened, f"it could not be taken up: {error.what}")
                 continue
+            live.mount_points = opened.mount_points
             self.shelf.open_workspace(opened.started.workspace)
             await self._redeemed(live, opened)
             await self._asked(live, opened)
@@ -131,7 +133,7 @@ class Restorer:
         except ValidationError as error:
             raise IntegrityError("a call's body is not what was stored", where=call_id) from error
         canonical = canonical_of(governed.intendant, tool_call)
-        call = Call(call_id, tool_call, call_digest(tool_call))
+        call = Call(call_id, tool_call, call_digest(governed.intendant, tool_call))
         call.ticket = TicketKey(
             tool_call.agent_id, tool_call.cwd, tool_call.tool, input_digest(canonical)
         )
@@ -148,6 +150,9 @@ class Restorer:
     async def _close(self, opened: OpenSession, reason: str) -> None:
         for asked in opened.asked.values():
             await self._cancel(asked)
+        await clear_left_overs(
+            self.home, self.record, opened.started.session_id, opened.mount_points
+        )
         await self.record.append(
             SessionReaped(session_id=opened.started.session_id, reason=reason[:500]), actor="agp"
         )

@@ -8,31 +8,45 @@ from typing import TYPE_CHECKING
 from agp.contracts.gateway import ControlOp
 from agp.contracts.sandbox import ExecResult
 from agp.daemon.ended import Ended
+from agp.daemon.guard import guarded
 from agp.daemon.messages import MediateCall
+from agp.sandbox.places import plan_places
 
 if TYPE_CHECKING:
+    from agp.contracts.sandbox import SandboxProvider
     from agp.daemon.lease import Lease
     from agp.daemon.plans import Planned
     from agp.daemon.show import Shown
+    from agp.intendants.scripted import ScriptedCall
 
 
-async def run_script(planned: Planned, lease: Lease, shown: Shown) -> Ended:
+async def run_script(
+    planned: Planned, lease: Lease, shown: Shown, provider: SandboxProvider
+) -> Ended:
     """Play every call in order; a denied one does not end the script, as it ends no agent."""
-    for scripted in planned.calls:
-        shown.call(scripted.call)
-        said = await lease.ask(
-            ControlOp.CALL_MEDIATE,
-            MediateCall.model_validate(
-                {
-                    **lease.claim(),
-                    "call": scripted.call,
-                    "argv": scripted.argv,
-                    "stdin": scripted.stdin,
-                }
-            ),
-        )
-        result = None
-        if "result" in said:
-            result = ExecResult.model_validate_json(json.dumps(said["result"]))
-        shown.ruled(allowed=said.get("allowed") is True, reason=str(said["reason"]), result=result)
+    places = plan_places(planned.workspace)
+    async with guarded(
+        lease, places, grade=provider.grade, profile=provider.profile_digest
+    ) as found:
+        for scripted in planned.calls:
+            await _play(scripted, lease, shown)
+    if found.changed:
+        return Ended("ungoverned", f"an executing place changed: {found.changed[0]}")
     return Ended("finished")
+
+
+async def _play(scripted: ScriptedCall, lease: Lease, shown: Shown) -> None:
+    shown.call(scripted.call)
+    args = MediateCall.model_validate(
+        {
+            **lease.claim(),
+            "call": scripted.call,
+            "argv": scripted.argv,
+            "stdin": scripted.stdin,
+        }
+    )
+    said = await lease.ask(ControlOp.CALL_MEDIATE, args)
+    result = None
+    if "result" in said:
+        result = ExecResult.model_validate_json(json.dumps(said["result"]))
+    shown.ruled(allowed=said.get("allowed") is True, reason=str(said["reason"]), result=result)

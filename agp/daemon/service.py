@@ -38,7 +38,7 @@ from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk, utc_text
 from agp.governor.loop import Governor
 from agp.governor.recover import recover
-from agp.intendants.claude_code import ClaudeCode
+from agp.intendants.claude_code.hooks import ClaudeCode
 from agp.intendants.scripted import Scripted
 from agp.journal.calls import CallVault
 from agp.journal.commit import GroupCommit

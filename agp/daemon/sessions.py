@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from agp.contracts.base import SessionId
@@ -26,6 +29,7 @@ from agp.contracts.journal import (
     EgressRefused,
     GatewayRefused,
     Record,
+    SandboxStopped,
     SessionEnded,
     SessionReaped,
     SessionStarted,
@@ -36,7 +40,10 @@ from agp.daemon.messages import AttachSession, EndSession, OpenedSession, OpenSe
 from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised
 from agp.gateway.ask import AskListener, Exchange
 from agp.governor.session import GovernedSession
-from agp.sandbox.egress import ConnectProxy, ModelRelay
+from agp.sandbox.connect import parse_target
+from agp.sandbox.egress import ConnectProxy, Egress, ModelRelay
+from agp.sandbox.places import remove_created
+from agp.sandbox.survivors import survivors
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
@@ -93,6 +100,7 @@ class Sessions:
             )
         if len(self.live) >= MAX_SESSIONS:
             raise RunRefused(f"{MAX_SESSIONS} sessions run already", fix="end one: agp kill")
+        self._refuse_overlap(args.workspace)
         policy = self._shelf.open_workspace(args.workspace)
         session_id = SessionId(f"s-{secrets.token_hex(6)}")
         started = SessionStarted(
@@ -132,6 +140,21 @@ class Sessions:
         self.opened.set()
         await self._hold(live, connection)
         return self._opened(live)
+
+    def _refuse_overlap(self, workspace: str) -> None:
+        """Let one session at a time govern a workspace.
+
+        Removing one session's mount points would uncover them in the other's view (measured).
+        """
+        for live in self.live.values():
+            other = live.started.workspace
+            if Path(workspace).is_relative_to(other) or Path(other).is_relative_to(workspace):
+                raise RunRefused(
+                    "another session governs this workspace",
+                    where=other,
+                    why=f"session {live.session_id} runs there",
+                    fix="wait for its end, end it with `agp kill`, or use a git worktree elsewhere",
+                )
 
     async def attach(self, args: AttachSession, connection: ControlConnection) -> OpenedSession:
         """Let a launcher take its session back after a break."""
@@ -239,21 +262,17 @@ class Sessions:
                     on_refused=lambda because: self._count_refusal(live, because.value),
                 )
                 await sockets.start(listener.serve)
-                proxy = ConnectProxy(
-                    directory / "proxy.sock",
-                    frozenset(live.started.egress),
-                    live.gate,
-                    on_allowed=lambda target: self._egress_allowed(live, target),
-                    on_refused=lambda target, why: self._egress_refused(live, target, why),
+                egress = Egress(
+                    allowed=frozenset(parse_target(name) for name in live.started.egress),
+                    gate=live.gate,
+                    gate_deadline_s=float(self._config.hooks_deadline_s),
+                    on_allowed=partial(self._egress_allowed, live),
+                    on_refused=partial(self._egress_refused, live),
                 )
-                await sockets.start(proxy.serve)
+                await sockets.start(ConnectProxy(str(directory / "proxy.sock"), egress).serve)
                 if live.model_upstream:
                     relay = ModelRelay(
-                        directory / "model.sock",
-                        live.model_upstream,
-                        live.gate,
-                        on_allowed=lambda target: self._egress_allowed(live, target),
-                        on_refused=lambda target, why: self._egress_refused(live, target, why),
+                        str(directory / "model.sock"), parse_target(live.model_upstream), egress
                     )
                     await sockets.start(relay.serve)
                 task_status.started()
@@ -298,6 +317,7 @@ class Sessions:
         if live.session_id not in self.live:
             return
         await self._close(live, "session_ended")
+        await clear_left_overs(self._home, self._record, live.session_id, live.mount_points)
         await self._record.append(
             SessionReaped(session_id=live.session_id, reason="its launcher did not come back"),
             actor="agp",
@@ -352,11 +372,9 @@ class Sessions:
 
     async def _egress_allowed(self, live: LiveSession, target: str) -> None:
         """Journal the first connection to each target before it is made."""
-        if target not in live.egress_seen:
-            live.egress_seen.add(target)
-            await self._record.append(
-                EgressAllowed(session_id=live.session_id, target=target), actor="agp"
-            )
+        await self._record.append(
+            EgressAllowed(session_id=live.session_id, target=target), actor="agp"
+        )
 
     async def _egress_refused(self, live: LiveSession, target: str, reason: str) -> None:
         """Journal a refused target once; repeats are counted with the gateway's refusals."""
@@ -367,6 +385,29 @@ class Sessions:
         await self._record.append(
             EgressRefused(session_id=live.session_id, target=target[:300], reason=reason[:300]),
             actor=f"agent:{live.session_id}",
+        )
+
+
+async def clear_left_overs(
+    home: Home, record: Record, session_id: SessionId, mount_points: tuple[str, ...]
+) -> None:
+    """Remove what a launcher that died had created in the workspace; its view died with it."""
+    alive = survivors(str(home.session_directory(session_id)))
+    if alive:
+        await record.append(
+            CoverageViolated(session_id=session_id, what="survivor", detail=f"processes {alive}"),
+            actor="agp",
+        )
+    if mount_points:
+        removed = await anyio.to_thread.run_sync(remove_created, mount_points)
+        await record.append(
+            SandboxStopped(
+                session_id=session_id,
+                provider="local",
+                survivors=len(alive),
+                removed_mount_points=removed,
+            ),
+            actor="agp",
         )
 
 

@@ -85,7 +85,7 @@ class HostSurveyor:
         )
 
     def _path(self, raw: str, workspace: str, cwd: str) -> PathFacts:
-        resolved = _resolve(raw, cwd)
+        resolved = _resolve(raw, cwd, workspace)
         in_workspace = _below(resolved, workspace)
         place = in_workspace and is_executing_place(resolved, workspace)
         return PathFacts(
@@ -100,7 +100,7 @@ class HostSurveyor:
         )
 
     def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
-        found = _resolve(word, cwd) if "/" in word else self._on_path(word)
+        found = _resolve(word, cwd, workspace) if "/" in word else self._on_path(word)
         writable = found is not None and (
             _below(found, workspace) or any(_below(found, own) for own in _VIEW_OWN)
         )
@@ -135,10 +135,12 @@ def is_secret(resolved: str) -> bool:
     return bool(_SECRET_NAME.match(path.name)) or not _SECRET_DIRECTORY.isdisjoint(path.parts)
 
 
-def _resolve(raw: str, cwd: str) -> str:
-    joined = os.path.normpath(os.path.join(cwd, raw)) if ".." not in raw else os.path.join(cwd, raw)  # noqa: PTH118 - bytes of a peer, not a path of ours
-    if any(_below(os.path.normpath(joined), own) for own in _VIEW_OWN):
-        return os.path.normpath(joined)
+def _resolve(raw: str, cwd: str, workspace: str) -> str:
+    """Follow every link of a path, as the view would: outside the workspace its own places win."""
+    joined = os.path.join(cwd, raw)  # noqa: PTH118 - a peer's words, not a path of ours
+    lexical = os.path.normpath(joined)
+    if not _below(lexical, workspace) and any(_below(lexical, own) for own in _VIEW_OWN):
+        return lexical
     return os.path.realpath(joined)
 
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from agp.governor.ports import Bodies, Rules, Surveyor
 
+_LARGE = 32 * 1024
+"""Bytes of input; more is redacted in a worker thread (measured: 36 us small, 1.6 s for 6.7 MiB)."""
 _SURVIVED = RuleId("secret-in-arguments")
 
 
@@ -100,7 +102,12 @@ class Decider:
         salt = generate_salt()
         commitment = commit(salt, call.call.raw_input)
         verdict = _overridden(weighed.verdict, paused, session)
-        verdict, payload = self._describe(session, call, verdict, commitment)
+        if len(call.call.raw_input) > _LARGE:
+            verdict, payload = await anyio.to_thread.run_sync(
+                self._describe, session, call, verdict, commitment
+            )
+        else:
+            verdict, payload = self._describe(session, call, verdict, commitment)
         call.verdict = verdict
         body = call.call.model_dump_json().encode()
         await anyio.to_thread.run_sync(self._bodies.put, call.call_id, body, salt)

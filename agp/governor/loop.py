@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -43,6 +43,7 @@ from agp.contracts.journal import (
     TicketRefused,
 )
 from agp.errors import AgpError, OverLimit
+from agp.governor.decide import canonical_of
 from agp.governor.session import Call, CallState, GovernedSession
 from agp.governor.tickets import TicketKey, input_digest
 from agp.journal.redact import redact_text
@@ -52,11 +53,13 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from agp.contracts.intendant import Intendant
     from agp.contracts.sandbox import ExecResult
     from agp.governor.decide import Decider
     from agp.governor.desk import ApprovalDesk, CancelCause
 
 _ERROR_LIMIT = 2000
+_Violation = Literal["executed_without_decision", "executed_without_ticket"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Governor:
             case BatchReported():
                 await self._batch(session, message)
             case SessionOpened():
-                self._open(session, message)
+                self._bind(session, message)
             case SessionClosed():
                 pass  # a claim; the launcher ends the session
         return Exchange(Noted())
@@ -125,7 +128,7 @@ class Governor:
         if stranger is not None:
             return Exchange(Denied(reason=stranger))
         call = session.calls.get(proposed.tool_use_id)
-        digest = call_digest(proposed)
+        digest = call_digest(session.intendant, proposed)
         if call is not None and call.digest != digest:
             return Exchange(Denied(reason="another call with this tool_use_id was decided already"))
         if call is None:
@@ -147,7 +150,7 @@ class Governor:
         """Decide one call, and execute it here where it is allowed."""
         if proposed.tool_use_id in session.calls:
             return Mediated(Denied(reason="another call with this tool_use_id was decided already"))
-        call = Call(_new_call_id(), proposed, call_digest(proposed))
+        call = Call(_new_call_id(), proposed, call_digest(session.intendant, proposed))
         try:
             session.admit(call)
         except OverLimit as error:
@@ -264,24 +267,46 @@ class Governor:
             await self._desk.cancel(call.approval_id, "not_reattached")
 
     def _deliver(self, session: GovernedSession, call: Call) -> Exchange:
-        """Hand out the ruling; an allow once only, with its ticket deposited first."""
+        """Hand out the ruling; an allow with its ticket deposited first, and only one ticket.
+
+        The harness may ask twice for one call before it runs it: the second answer is the same,
+        and there is no second ticket. Once the ticket is gone, a repetition is refused.
+        """
         ruling = call.ruling
         if not isinstance(ruling, Allowed):
             return Exchange(ruling or Denied(reason="no decision was made"))
-        if call.delivered or call.ticket is None or session.ended:
+        if (
+            call.ticket is None
+            or session.ended
+            or (call.delivered and not self._open(session, call))
+        ):
             return Exchange(Denied(reason="this call was answered already"))
-        call.delivered = True
-        if call.call.granted_by == "answer":
-            session.redeemed[call.ticket] += 1
-        else:
-            session.tickets.deposit(call.ticket, call.call_id, monotonic=self._clock.monotonic())
+        if not call.delivered:
+            call.delivered = True
+            self._deposit(session, call, call.ticket)
 
         async def undelivered() -> None:
-            if session.tickets.withdraw(call.call_id) is None and call.ticket is not None:
-                session.redeemed[call.ticket] -= call.call.granted_by == "answer"
-            call.delivered = False
+            self._take_back(session, call)
 
         return Exchange(ruling, undelivered)
+
+    @staticmethod
+    def _open(session: GovernedSession, call: Call) -> bool:
+        return call.state is CallState.GRANTED and session.tickets.holds(call.call_id)
+
+    def _deposit(self, session: GovernedSession, call: Call, key: TicketKey) -> None:
+        if call.call.granted_by == "answer":
+            session.redeemed[key] += 1
+        else:
+            session.tickets.deposit(key, call.call_id, monotonic=self._clock.monotonic())
+
+    @staticmethod
+    def _take_back(session: GovernedSession, call: Call) -> None:
+        """Undo a deposit whose answer was not written out; it may be asked for again."""
+        if call.call.granted_by == "answer" and call.ticket is not None and call.delivered:
+            session.redeemed[call.ticket] -= 1
+        session.tickets.withdraw(call.call_id)
+        call.delivered = False
 
     async def _execute(
         self,
@@ -328,16 +353,12 @@ class Governor:
         """Write down an outcome; one without a redeemed ticket is a coverage violation."""
         call = session.calls.get(said.tool_use_id)
         if call is None or call.ticket is None:
-            await self._violated(
-                session, "executed_without_decision", f"{said.tool} {said.tool_use_id}"
-            )
+            await self._violated(session, "executed_without_decision", said)
             return
         if call.state is CallState.ENDED:
             return
         if session.redeemed[call.ticket] <= 0:
-            await self._violated(
-                session, "executed_without_ticket", f"{said.tool} {said.tool_use_id}"
-            )
+            await self._violated(session, "executed_without_ticket", said)
             return
         if said.background:
             await self._record.append(
@@ -400,7 +421,8 @@ class Governor:
         for ticket in session.tickets.trim(key, max(allowed, 0)):
             await self._ticket_expired(session, ticket.call_id, key)
 
-    def _open(self, session: GovernedSession, said: SessionOpened) -> None:
+    @staticmethod
+    def _bind(session: GovernedSession, said: SessionOpened) -> None:
         """Bind the harness's session id to this listener, once."""
         if session.harness_session is None:
             session.bind(said.harness_session)
@@ -444,22 +466,28 @@ class Governor:
             actor="agp",
         )
 
-    async def _violated(self, session: GovernedSession, what: str, detail: str) -> None:
+    async def _violated(
+        self, session: GovernedSession, what: _Violation, said: OutcomeReported
+    ) -> None:
         session.violations += 1
-        known = (
-            "executed_without_ticket"
-            if what == "executed_without_ticket"
-            else "executed_without_decision"
-        )
+        detail = f"{said.tool} {said.tool_use_id}"[:500]
         await self._record.append(
-            CoverageViolated(session_id=session.session_id, what=known, detail=detail[:500]),
+            CoverageViolated(session_id=session.session_id, what=what, detail=detail),
             actor="harness",
         )
 
 
-def call_digest(call: ToolCall) -> Digest:
-    """Name a proposed call: a repeated request with the same digest joins its decision."""
-    return Digest(hashlib.sha256(call.model_dump_json().encode()).hexdigest())
+def call_digest(intendant: Intendant, call: ToolCall) -> Digest:
+    """Name a proposed call: a repeated request with the same digest joins its decision.
+
+    The input counts in its canonical spelling: Claude Code runs the deciding hook twice for one
+    tool_use_id where it normalised the input in between (measured, ADR 0007).
+    """
+    digest = hashlib.sha256(b"agp/proposed/v1\0")
+    for part in (call.harness_session, call.tool_use_id, call.agent_id or "", call.cwd, call.tool):
+        digest.update(b"%d:%b" % (len(part.encode()), part.encode()))
+    digest.update(canonical_of(intendant, call))
+    return Digest(digest.hexdigest())
 
 
 def _new_call_id() -> CallId:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from agp.contracts.intendant import Intendant, Ruling, ToolCall
     from agp.contracts.policy import Grade, Verdict
 
-MAX_WAITING: Final = 32
-"""Decisions that may be open at once in one session."""
+MAX_WAITING: Final = 24
+"""Decisions that may be open at once in one session; below the ask socket's 32 connections, so
+that a grant hook always finds one (system.md §6 allows 32)."""
 MAX_PENDING_APPROVALS: Final = 8
 """Questions that one session may put to people at once."""
 MAX_CALLS_KEPT: Final = 4096

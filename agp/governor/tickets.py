@@ -82,6 +82,10 @@ class TicketBook:
                     return ticket
         return None
 
+    def holds(self, call_id: CallId) -> bool:
+        """Tell whether a ticket of this call lies here."""
+        return any(ticket.call_id == call_id for pile in self._open.values() for ticket in pile)
+
     def trim(self, key: TicketKey, keep: int) -> tuple[Ticket, ...]:
         """Remove and return the youngest tickets of one key beyond a number."""
         pile = self._open.get(key, deque())

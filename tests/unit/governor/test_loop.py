@@ -128,14 +128,10 @@ async def house(*, opened: bool = True, grace_s: float = 5.0) -> AsyncIterator[H
     )
     async with anyio.create_task_group() as tasks:
         governor = Governor(record, clock, desk, decider, tasks, reattach_grace_s=grace_s)
-        session = GovernedSession(
-            SESSION, FakeIntendant(), workspace=WORKSPACE, grade=Grade.SHARED
-        )
+        session = GovernedSession(SESSION, FakeIntendant(), workspace=WORKSPACE, grade=Grade.SHARED)
         if opened:
             session.bind("hs-1")
-        yield House(
-            governor, session, desk, record, clock, rules, surveyor, announcer, bodies
-        )
+        yield House(governor, session, desk, record, clock, rules, surveyor, announcer, bodies)
         tasks.cancel_scope.cancel()
 
 
@@ -288,16 +284,30 @@ async def test_a_broken_journal_redeems_nothing() -> None:
             await h.redeem(call)
 
 
-async def test_a_replayed_request_gets_no_second_ticket() -> None:
-    """The first answer was delivered; whoever repeats it may not run it again."""
+async def test_a_repeated_request_gets_the_same_answer_and_no_second_ticket() -> None:
+    """Claude Code asks twice where it normalised the input; a replay gains nothing by it."""
     async with house() as h:
         call = tool_call("touch a")
         await h.gate(call)
 
         again = await h.gate(call)
 
-        assert isinstance(again.ruling, Denied)
+        assert isinstance(again.ruling, Allowed)
         assert len(h.session.tickets) == 1
+        assert h.record.kinds == ["call.decided"]
+
+
+async def test_a_request_replayed_after_its_ticket_was_redeemed_is_refused() -> None:
+    """The call has run; repeating its question does not run it again."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        await h.redeem(call)
+
+        again = await h.gate(call)
+
+        assert isinstance(again.ruling, Denied)
+        assert len(h.session.tickets) == 0
 
 
 async def test_an_undelivered_allow_takes_its_ticket_back_and_may_be_asked_for_again() -> None:
@@ -528,8 +538,7 @@ async def test_the_end_of_a_session_closes_all_its_books() -> None:
     """Questions cancelled, tickets expired, running calls with an unknown outcome."""
     async with house() as h, anyio.create_task_group() as tasks:
         ran, granted, asked = (
-            tool_call(command, tool_use_id=command)
-            for command in ("touch a", "touch b", "ask me")
+            tool_call(command, tool_use_id=command) for command in ("touch a", "touch b", "ask me")
         )
         await h.gate(ran)
         await h.redeem(ran)
