@@ -1,0 +1,284 @@
+"""Executing places: what is planned, created, removed, and told apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agp.errors import RunRefused
+from agp.sandbox.places import Mask, PlacesPlan, create, missing_masks, plan_places, remove_created
+from agp.sandbox.snapshot import compare, take_snapshot
+
+TOP = {".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json"}
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a",
+    "GIT_ALLOW_PROTOCOL": "file",
+}
+
+
+def git(where: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(where), *words],
+        env=ENVIRONMENT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    made = (tmp_path / "repo").resolve()
+    made.mkdir()
+    git(made, "init", "-q")
+    git(made, "commit", "-q", "--allow-empty", "-m", "x")
+    return made
+
+
+def masks(plan: PlacesPlan) -> dict[str, bool]:
+    return {str(Path(m.path).relative_to(plan.workspace)): m.writable for m in plan.masks}
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_every_place_is_masked_and_every_parent_is_a_mount(repo: Path) -> None:
+    found = masks(plan_places(str(repo)))
+    names = ("hooks", "config", "config.worktree", "commondir", "worktrees", "modules")
+    assert found == {name: False for name in TOP} | {".git": True} | {
+        f".git/{name}": False for name in names
+    }
+
+
+def test_planning_changes_nothing_and_removal_restores_what_was(repo: Path) -> None:
+    before = tree(repo)
+    plan = plan_places(str(repo))
+    assert tree(repo) == before
+    create(plan)
+    assert tree(repo) - before == {
+        str(Path(path).relative_to(repo)) for path in plan.created_mount_points
+    }
+    assert plan_places(str(repo)).created_mount_points == ()
+    assert set(remove_created(plan)) == set(plan.created_mount_points)
+    assert tree(repo) == before
+
+
+def test_git_works_as_before_while_the_mount_points_exist(repo: Path) -> None:
+    create(plan_places(str(repo)))
+    (repo / "file").write_text("x")
+    git(repo, "add", "-A")
+    git(repo, "commit", "-q", "-m", "second")
+    git(repo, "gc", "-q")
+    assert git(repo, "status", "--porcelain") == ""
+    assert git(repo, "show", "--format=", "--name-only").split() == ["file"]
+    assert git(repo, "worktree", "list").count("\n") == 1
+
+
+def test_a_used_or_foreign_mount_point_is_left(repo: Path) -> None:
+    plan = plan_places(str(repo))
+    create(plan)
+    (repo / ".vscode" / "settings.json").write_text("mine")
+    (repo / ".git" / "config.worktree").write_text("mine")
+    (repo / ".git" / "commondir").write_text("./\n")
+    removed = remove_created(list(plan.created_mount_points))
+    left = {str(Path(p).relative_to(repo)) for p in set(plan.created_mount_points) - set(removed)}
+    assert left == {".vscode", ".git/config.worktree", ".git/commondir"}
+    assert (repo / ".vscode" / "settings.json").read_text() == "mine"
+    assert remove_created(list(removed)) == (), "a second clean-up finds nothing"
+
+
+def test_creation_is_all_or_nothing(repo: Path) -> None:
+    plan = plan_places(str(repo))
+    before = tree(repo)
+    (repo / ".mcp.json").write_text("came between")
+    with pytest.raises(RunRefused):
+        create(plan)
+    assert tree(repo) - before == {".mcp.json"}
+
+
+def test_a_link_put_under_a_planned_parent_is_not_followed(repo: Path, tmp_path: Path) -> None:
+    """Attack: the parent becomes a link to a place where only the daemon may write."""
+    git(repo, "config", "core.hooksPath", "tools/hooks")
+    (repo / "tools").mkdir()
+    plan = plan_places(str(repo))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (repo / "tools").rmdir()
+    (repo / "tools").symlink_to(elsewhere)
+    with pytest.raises(RunRefused):
+        create(plan)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".git", ".vscode", ".claude", ".envrc", ".git/hooks", ".git/config"])
+def test_a_place_that_is_a_link_is_refused_because_no_mount_can_hold_it(
+    repo: Path, tmp_path: Path, name: str
+) -> None:
+    target = tmp_path / "target"
+    if os.path.lexists(repo / name):
+        (repo / name).rename(target)
+    else:
+        target.mkdir()
+    (repo / name).symlink_to(target)
+    with pytest.raises(RunRefused, match="cannot be masked"):
+        plan_places(str(repo))
+
+
+def test_a_repository_that_is_redirected_already_is_refused(repo: Path) -> None:
+    (repo / ".git" / "commondir").write_text("../evil\n")
+    (repo / "evil").mkdir()
+    with pytest.raises(RunRefused, match="another directory"):
+        plan_places(str(repo))
+
+
+def test_what_hookspath_names_inside_is_masked_with_its_parents(repo: Path) -> None:
+    git(repo, "config", "core.hooksPath", ".husky/_")
+    plan = plan_places(str(repo))
+    found = masks(plan)
+    assert found[".husky"] is True
+    assert found[".husky/_"] is False
+    assert {f"{repo}/.husky", f"{repo}/.husky/_"} <= set(plan.created_mount_points)
+
+
+@pytest.mark.parametrize("value", ["/somewhere/else", "../outside", "~nobody-such/x"])
+def test_hookspath_outside_is_not_in_the_view_and_needs_no_mask(repo: Path, value: str) -> None:
+    git(repo, "config", "core.hooksPath", value)
+    assert not any("else" in path or "outside" in path for path in masks(plan_places(str(repo))))
+
+
+def test_hookspath_of_the_whole_workspace_is_refused(repo: Path) -> None:
+    git(repo, "config", "core.hooksPath", ".")
+    with pytest.raises(RunRefused, match="workspace itself"):
+        plan_places(str(repo))
+
+
+def test_an_included_file_of_the_workspace_is_configuration_too(repo: Path) -> None:
+    (repo / "shared.gitconfig").write_text("[core]\n\thooksPath = from-include\n")
+    git(repo, "config", "include.path", "../shared.gitconfig")
+    found = masks(plan_places(str(repo)))
+    assert found["shared.gitconfig"] is False
+    assert found["from-include"] is False
+
+
+def test_submodules_are_masked_and_no_new_one_can_be_made(repo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    git(other, "commit", "-q", "--allow-empty", "-m", "x")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "libs/sub")
+    plan = plan_places(str(repo))
+    found = masks(plan)
+    assert found[".git/modules"] is False
+    assert found[".git/modules/libs/sub"] is True
+    assert ".git/modules/libs" not in found, "it stays read-only with its parent"
+    for name in ("hooks", "config", "commondir", "config.worktree", "modules", "worktrees"):
+        assert found[f".git/modules/libs/sub/{name}"] is False
+    order = [mask.path for mask in plan.masks]
+    assert order.index(f"{repo}/.git/modules") < order.index(f"{repo}/.git/modules/libs/sub")
+
+
+def test_a_linked_worktree_shows_its_repository_read_only(repo: Path, tmp_path: Path) -> None:
+    linked = tmp_path.resolve() / "linked"
+    git(repo, "worktree", "add", "-q", str(linked))
+    plan = plan_places(str(linked))
+    assert plan.visible == (f"{repo}/.git",)
+    assert masks(plan)[".git"] is False
+
+
+def test_a_forged_git_file_shows_nothing(tmp_path: Path) -> None:
+    """Attack: `.git` names a directory that the operator would not show."""
+    workspace, secret = tmp_path.resolve() / "ws", tmp_path.resolve() / "secret"
+    workspace.mkdir()
+    (secret / "worktrees" / "x").mkdir(parents=True)
+    for text in (f"gitdir: {secret}", f"gitdir: {secret}/worktrees/x", "gitdir: ../secret", "x"):
+        (workspace / ".git").write_text(text)
+        assert plan_places(str(workspace)).visible == ()
+
+
+def test_a_separate_git_directory_inside_is_masked_like_git_s_own(tmp_path: Path) -> None:
+    workspace = tmp_path.resolve() / "ws"
+    workspace.mkdir()
+    git(tmp_path, "init", "-q", f"--separate-git-dir={workspace}/data", str(workspace))
+    found = masks(plan_places(str(workspace)))
+    assert found["data"] is True
+    assert found["data/hooks"] is False
+    assert found[".git"] is False
+
+
+def test_a_plain_directory_gets_a_closed_git(tmp_path: Path) -> None:
+    plan = plan_places(str(tmp_path.resolve()))
+    assert masks(plan) == {name: False for name in TOP | {".git"}}
+
+
+def test_a_name_that_the_journal_cannot_hold_is_refused(repo: Path) -> None:
+    module = os.fsencode(repo) + b"/.git/modules/\xff"
+    os.makedirs(module)
+    Path(os.fsdecode(module + b"/HEAD")).write_text("ref: x")
+    Path(os.fsdecode(module + b"/config")).write_text("")
+    with pytest.raises(RunRefused):
+        plan_places(str(repo))
+
+
+def test_missing_masks_are_read_from_a_view_s_mountinfo() -> None:
+    plan = PlacesPlan(
+        workspace="/w s",
+        masks=(Mask(path="/w s/.git", writable=True), Mask(path="/w s/.git/hooks", writable=False)),
+        created_mount_points=(),
+    )
+    line = "1 2 8:1 /w /w\\040s/.git rw,nosuid - ext4 /dev/x rw\n"
+    assert missing_masks(plan, line) == ("/w s/.git/hooks",)
+    assert missing_masks(plan, "") == ("/w s/.git", "/w s/.git/hooks")
+
+
+# ---------------------------------------------------------------------------------- comparison
+
+
+def test_creating_and_removing_mount_points_is_no_difference(repo: Path) -> None:
+    plan = plan_places(str(repo))
+    before = take_snapshot(plan)
+    create(plan)
+    during = take_snapshot(plan)
+    remove_created(plan)
+    assert compare(before, during) == compare(before, take_snapshot(plan)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda r: (r / ".git/hooks/pre-commit").write_text("x"), "pre-commit was added"),
+        (lambda r: (r / ".git/config").write_text("x"), "config was changed"),
+        (lambda r: (r / ".git/config").unlink(), "config was removed"),
+        (lambda r: (r / ".git/config").chmod(0o777), "config was changed"),
+        (lambda r: (r / ".envrc").write_text("x"), ".envrc was added"),
+        (lambda r: (r / ".claude").symlink_to("/etc"), ".claude was added"),
+        (lambda r: (r / ".git/commondir").write_text("../evil"), "commondir was added"),
+        (lambda r: os.mkfifo(r / ".mcp.json"), ".mcp.json was added"),
+        (lambda r: (r / "HEAD").write_text("ref: x"), "HEAD was added"),
+    ],
+)
+def test_every_change_of_a_place_is_told(repo: Path, change, word: str) -> None:
+    plan = plan_places(str(repo))
+    before = take_snapshot(plan)
+    change(repo)
+    (difference,) = compare(before, take_snapshot(plan))
+    assert difference.endswith(word)
+
+
+def test_a_snapshot_follows_no_link_and_waits_for_no_pipe(repo: Path) -> None:
+    plan = plan_places(str(repo))
+    (repo / ".claude").mkdir()
+    (repo / ".claude" / "loop").symlink_to("/")
+    os.mkfifo(repo / ".claude" / "pipe")
+    paths = [fact.path for fact in take_snapshot(plan).facts if ".claude/" in fact.path]
+    assert len(paths) == 2
