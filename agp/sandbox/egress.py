@@ -249,6 +249,10 @@ async def _answer(client: ByteStream, error: Refusal | Unavailable) -> None:
     await client.send(f"{head}Connection: close\r\n\r\n".encode() + body)
 
 
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""Source: RFC 4291 §2.4, IANA IPv6 address space."""
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -258,10 +262,14 @@ def _is_address(host: str) -> bool:
 
 
 def _is_public(address: str) -> bool:
-    """Judge the address that will be dialled; an IPv4 address inside IPv6 is judged as IPv4."""
+    """Judge the address that will be dialled.
+
+    Of IPv6 only global unicast outside 6to4: mapped, translated (64:ff9b::/96) and tunnelled
+    addresses hide an IPv4 address that could be private.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour
-        if inner is not None:
-            parsed = inner
+    if isinstance(parsed, ipaddress.IPv6Address) and (
+        parsed not in _GLOBAL_UNICAST or parsed.sixtofour or parsed.teredo
+    ):
+        return False
     return parsed.is_global and not parsed.is_multicast

@@ -235,6 +235,9 @@ def _ground(outside: Outside) -> Iterator[_Ground]:
                 name = "agp" if number == 0 else home.strip("/").replace("/", "-")
                 ground.listen_unix(f"unix-{name}", f"{place}/s", stack)
                 (Path(place) / "w").mkdir()
+                # Open to the view's user, so that the view is what blocks and not our own mode.
+                for path, mode in ((place, 0o755), (f"{place}/s", 0o777), (f"{place}/w", 0o777)):
+                    Path(path).chmod(mode)
                 ground.sentinel(f"write-{name}", f"{place}/w")
         except OSError as error:
             raise Unavailable(

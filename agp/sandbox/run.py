@@ -81,12 +81,18 @@ async def run_view(spec: ViewSpec, who: RunAs, *, stdin: bytes, limits: Limits) 
 
 
 async def _start(spawn: Spawn) -> Process:
+    """Start it, not to be cancelled: asyncio would leave a started process without an owner."""
+    process: Process | None = None
     try:
-        return await anyio.open_process(
-            spawn.argv, pass_fds=spawn.pass_fds, env=spawn.environment, cwd="/"
-        )
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                spawn.argv, pass_fds=spawn.pass_fds, env=spawn.environment, cwd="/"
+            )
     except OSError as error:
         raise _not_started(str(error).encode()) from error
+    if process is None:
+        raise _not_started(b"its start was cancelled")
+    return process
 
 
 async def _converse(process: Process, stdin: bytes, stdout: Captured, stderr: Captured) -> None:

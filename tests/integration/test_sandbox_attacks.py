@@ -92,7 +92,10 @@ def test_bridge_settings_forwarder_and_system_files_cannot_be_rewritten_or_joine
     )
     view = scene.view(
         ("/usr/bin/python3", "-ISc", code, *ours),
-        files=(("/opt/agp/agp-bridge", b"bridge"), ("/etc/claude-code/managed-settings.json", b"{}")),
+        files=(
+            ("/opt/agp/agp-bridge", b"bridge"),
+            ("/etc/claude-code/managed-settings.json", b"{}"),
+        ),
     )
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(scene.ask / "ask.sock"))
@@ -146,7 +149,7 @@ CONNECT = (
     "family, address, word = json.loads(sys.argv[1])\n"
     "s = socket.socket(family); s.settimeout(2)\n"
     "try:\n"
-    "    s.connect(tuple(address) if family != socket.AF_UNIX else address.replace('@', chr(0), 1))\n"
+    "    s.connect(tuple(address) if type(address) is list else address.replace('@', chr(0), 1))\n"
     "    s.sendall(word.encode()); print('sent')\n"
     "except OSError as e: print(e)\n"
 )
@@ -197,7 +200,8 @@ def test_no_route_leads_out_and_no_name_resolves(scene: Stage) -> None:
     code = (
         "import socket\n"
         "for a in ('192.0.2.1', '2001:db8::1'):\n"
-        "    s = socket.socket(socket.AF_INET6 if ':' in a else socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "    family = socket.AF_INET6 if ':' in a else socket.AF_INET\n"
+        "    s = socket.socket(family, socket.SOCK_DGRAM)\n"
         "    try: s.connect((a, 9)); print('route', a)\n"
         "    except OSError: pass\n"
         "print([l.split(':')[0].strip() for l in open('/proc/net/dev')][2:])\n"
@@ -292,10 +296,26 @@ def test_no_executing_place_changes_whatever_the_agent_does(scene: Stage, attack
     assert compare(before, take_snapshot(plan)) == ()
     scene.git("status", "--porcelain")
     subprocess.run(
-        [*as_owner(), "git", "-C", str(scene.workspace), "commit", "-q", "--allow-empty", "-m", "x"],
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
-             "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a", "GIT_COMMITTER_NAME": "a",
-             "GIT_COMMITTER_EMAIL": "a"},
+        [
+            *as_owner(),
+            "git",
+            "-C",
+            str(scene.workspace),
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "x",
+        ],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a",
+        },
         check=True,
         capture_output=True,
     )
@@ -303,8 +323,11 @@ def test_no_executing_place_changes_whatever_the_agent_does(scene: Stage, attack
     assert not any(os.path.lexists(path) for path in created)
 
 
-CONTROL_ATTACKS = ("renames .git and builds a new one", "writes a hook",
-                   "redirects the repository with commondir")
+CONTROL_ATTACKS = (
+    "renames .git and builds a new one",
+    "writes a hook",
+    "redirects the repository with commondir",
+)
 
 
 @pytest.mark.parametrize("name", CONTROL_ATTACKS)
@@ -315,8 +338,12 @@ def test_the_same_attacks_do_work_without_a_view(scene: Stage, name: str) -> Non
     script = f"cd '{scene.workspace}'; {GIT_ATTACKS[name]}"
     if name == "writes a hook":
         script = script.partition("rm -rf")[0]
-    subprocess.run([*as_owner(), "/bin/sh", "-c", script], check=False, capture_output=True,
-                   env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"})
+    subprocess.run(
+        [*as_owner(), "/bin/sh", "-c", script],
+        check=False,
+        capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+    )
     scene.git("commit", "-q", "--allow-empty", "-m", "x")
     scene.git("status", "--porcelain")
     assert (scene.workspace / "PWNED").exists()
@@ -373,8 +400,13 @@ def test_a_person_s_git_config_removes_a_mask_and_the_loss_is_told(scene: Stage)
     view = scene.view(("/bin/sh", "-c", "echo ready; read x; echo $x > .git/config; echo $?"))
     plan = scene.built[-1]
     with view.opened() as spawn:
-        child = subprocess.Popen(spawn.argv, pass_fds=spawn.pass_fds, env=dict(spawn.environment),
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            spawn.argv,
+            pass_fds=spawn.pass_fds,
+            env=dict(spawn.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert child.stdout is not None
         child.stdout.readline()
         pid = spawn.status().pid
@@ -406,8 +438,13 @@ def test_a_killed_view_leaves_no_created_mount_point(scene: Stage) -> None:
     view = scene.view(("/bin/sh", "-c", "echo ready; exec sleep 600"))
     journaled = list(scene.built[-1].created_mount_points)
     with view.opened() as spawn:
-        child = subprocess.Popen(spawn.argv, pass_fds=spawn.pass_fds, env=dict(spawn.environment),
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            spawn.argv,
+            pass_fds=spawn.pass_fds,
+            env=dict(spawn.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert child.stdout is not None
         child.stdout.readline()
         child.kill()
@@ -423,7 +460,8 @@ def test_descriptors_and_environment_of_the_operator_do_not_pass(scene: Stage) -
         os.environ["SSH_AUTH_SOCK"] = "/tmp/agent"
         try:
             said = scene.python(
-                "import os; print(sorted(os.listdir('/proc/self/fd')), 'SSH_AUTH_SOCK' in os.environ)"
+                "import os\n"
+                "print(sorted(os.listdir('/proc/self/fd')), 'SSH_AUTH_SOCK' in os.environ)"
             )
         finally:
             del os.environ["SSH_AUTH_SOCK"]

@@ -31,7 +31,8 @@ seen["environment"] = dict(os.environ)
 seen["mounts"] = [
     [l.split()[4], l.split()[5].split(",")[0]] for l in open("/proc/self/mountinfo")
 ]
-seen["status"] = dict(l.rstrip("\n").split(":\t", 1) for l in open("/proc/self/status") if ":\t" in l)
+lines = [l.rstrip("\n").split(":\t", 1) for l in open("/proc/self/status") if ":\t" in l]
+seen["status"] = dict(lines)
 seen["processes"] = sorted(int(n) for n in os.listdir("/proc") if n.isdigit())
 def opened(pid):
     kept = []
@@ -197,10 +198,12 @@ def test_a_socket_bound_anew_by_a_restarted_daemon_is_reached(scene: Stage) -> N
         (
             "/usr/bin/python3",
             "-ISc",
-            "import socket,sys\n"
-            "print('ready', flush=True); sys.stdin.readline()\n"
-            "s = socket.create_connection(('127.0.0.1', 8080)); s.sendall(b'x')\n"
-            "print(s.makefile().read())",
+            (
+                "import socket,sys\n"
+                "print('ready', flush=True); sys.stdin.readline()\n"
+                "s = socket.create_connection(('127.0.0.1', 8080)); s.sendall(b'x')\n"
+                "print(s.makefile().read())"
+            ),
         )
     )
     with view.opened() as spawn:
@@ -365,12 +368,14 @@ def test_git_and_python_and_the_scratch_places_work_inside(scene: Stage) -> None
         (
             "/bin/sh",
             "-ec",
-            "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a"
-            " GIT_COMMITTER_EMAIL=a; echo x > file; git add -A; git commit -qm second;"
-            " git checkout -qb other; git gc -q; git status --porcelain; git log --format=%s;"
-            " python3 -c 'import ssl, sqlite3, multiprocessing as m;"
-            " print(m.Pool(2).map(abs, [-1]))';"
-            " touch /tmp/x /dev/shm/x $HOME/x; id -un; (sleep 0.01 &); echo done",
+            (
+                "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a"
+                " GIT_COMMITTER_EMAIL=a; echo x > file; git add -A; git commit -qm second;"
+                " git checkout -qb other; git gc -q; git status --porcelain; git log --format=%s;"
+                " python3 -c 'import ssl, sqlite3, multiprocessing as m;"
+                " print(m.Pool(2).map(abs, [-1]))';"
+                " touch /tmp/x /dev/shm/x $HOME/x; id -un; (sleep 0.01 &); echo done"
+            ),
         )
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from agp.errors import ConfigurationError, RunRefused
-from agp.sandbox.host import check_workspace, our_etc, run_as, tool
-from agp.sandbox.host import RunAs
+from agp.sandbox.host import RunAs, check_workspace, our_etc, run_as, tool
 from agp.sandbox.view import toolchain_binds
 
 
@@ -56,7 +55,7 @@ def test_a_link_is_resolved_before_it_is_judged(home: Path, tmp_path: Path) -> N
 
 def test_a_name_that_is_not_utf8_is_refused(home: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
-    os.mkdir(odd)
+    Path(odd).mkdir()
     with pytest.raises(RunRefused, match="cannot be a workspace"):
         check_workspace(odd, agp_home=str(home))
 
@@ -83,7 +82,9 @@ def test_a_missing_tool_is_an_error_that_names_its_package() -> None:
 
 
 def test_the_view_s_own_user_files_name_nobody_of_the_host() -> None:
-    files = {file.path: file.content.decode() for file in our_etc(RunAs(uid=7, gid=8, staged=False))}
+    files = {
+        file.path: file.content.decode() for file in our_etc(RunAs(uid=7, gid=8, staged=False))
+    }
     assert "agent:x:7:8:" in files["/etc/passwd"]
     assert files["/etc/hosts"] == "127.0.0.1 localhost agp\n::1 localhost\n"
     assert "dns" not in files["/etc/nsswitch.conf"]

@@ -56,7 +56,7 @@ def tree(root: Path) -> set[str]:
 def test_every_place_is_masked_and_every_parent_is_a_mount(repo: Path) -> None:
     found = masks(plan_places(str(repo)))
     names = ("hooks", "config", "config.worktree", "commondir", "worktrees", "modules")
-    assert found == {name: False for name in TOP} | {".git": True} | {
+    assert found == dict.fromkeys(TOP, False) | {".git": True} | {
         f".git/{name}": False for name in names
     }
 
@@ -121,7 +121,9 @@ def test_a_link_put_under_a_planned_parent_is_not_followed(repo: Path, tmp_path:
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [".git", ".vscode", ".claude", ".envrc", ".git/hooks", ".git/config"])
+@pytest.mark.parametrize(
+    "name", [".git", ".vscode", ".claude", ".envrc", ".git/hooks", ".git/config"]
+)
 def test_a_place_that_is_a_link_is_refused_because_no_mount_can_hold_it(
     repo: Path, tmp_path: Path, name: str
 ) -> None:
@@ -218,12 +220,12 @@ def test_a_separate_git_directory_inside_is_masked_like_git_s_own(tmp_path: Path
 
 def test_a_plain_directory_gets_a_closed_git(tmp_path: Path) -> None:
     plan = plan_places(str(tmp_path.resolve()))
-    assert masks(plan) == {name: False for name in TOP | {".git"}}
+    assert masks(plan) == dict.fromkeys(TOP | {".git"}, False)
 
 
 def test_a_name_that_the_journal_cannot_hold_is_refused(repo: Path) -> None:
     module = os.fsencode(repo) + b"/.git/modules/\xff"
-    os.makedirs(module)
+    Path(os.fsdecode(module)).mkdir(parents=True)
     Path(os.fsdecode(module + b"/HEAD")).write_text("ref: x")
     Path(os.fsdecode(module + b"/config")).write_text("")
     with pytest.raises(RunRefused):
