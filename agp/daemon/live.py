@@ -159,7 +159,7 @@ def story_of(call: Call) -> CallStory:
             "tool": call.call.tool,
             "what": what,
             "decision": decision,
-            "by": rule if not asked else reason,
+            "by": (call.answered_by or "nobody") if asked else rule,
             "rule_id": rule,
             "reason": reason,
         }

@@ -187,10 +187,10 @@ class _Daemon:
                 self.stopping.set()
 
     async def _until_idle(self) -> None:
-        """End with the last session; one that nobody opens in time ends as well."""
+        """End with the last session; where nobody opens one in time, end as well."""
         with anyio.move_on_after(self.config.reattach_grace_s):
             await self.sessions.opened.wait()
-        while self.sessions.live:
+        if self.sessions.opened.is_set():
             await self.sessions.emptied.wait()
         self.stopping.set()
 

@@ -334,6 +334,12 @@ class Sessions:
         # Left-overs are harmless: names are random, and `agp doctor` lists them.
         shutil.rmtree(self._home.session_directory(live.session_id), ignore_errors=True)
         shutil.rmtree(self._home.ask_directory(live.session_id).parent, ignore_errors=True)
+        self._tasks.start_soon(self._left, live.connection)
+
+    async def _left(self, connection: ControlConnection | None) -> None:
+        """Count the session as gone once its launcher has its last answer and hung up."""
+        if connection is not None:
+            await connection.wait_closed()
         if not self.live:
             self.emptied.set()
             self.emptied = anyio.Event()

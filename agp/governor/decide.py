@@ -290,6 +290,7 @@ class Decider:
         if approval_id is None:
             return self._refuse(call, "the question was lost; ask again")
         ended = await self._desk.outcome(approval_id)
+        call.answered_by = ", ".join(ended.granted_by) or ended.request.answered_by
         if ended.state is not ApprovalState.GRANTED:
             session.counts.denied += 1
             return self._refuse(call, _told(ended))

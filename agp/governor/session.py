@@ -72,6 +72,8 @@ class Call:
     state: CallState = CallState.DECIDING
     verdict: Verdict | None = None
     approval_id: ApprovalId | None = None
+    answered_by: str = ""
+    """Who ended its approval; several for a quorum."""
     ticket: TicketKey | None = None
     ruling: Ruling | None = None
     failure: Exception | None = None

@@ -165,10 +165,12 @@ def parse_signer(data: bytes) -> Signer:
         ConfigurationError: it is not one, or its id does not fit its name and key.
     """
     try:
-        prefix, key_id, encoded = data.decode().removesuffix("\n").rsplit("+", 2)
-        if not prefix.startswith(_PRIVATE):
+        text = data.decode().removesuffix("\n")
+        if not text.startswith(_PRIVATE):
             raise _malformed("signing key", f"it does not begin with {_PRIVATE}")
-        signer = Signer(_untyped(encoded), prefix.removeprefix(_PRIVATE))
+        # From the left: a name holds no plus, base64 may.
+        name, key_id, encoded = text.removeprefix(_PRIVATE).split("+", 2)
+        signer = Signer(_untyped(encoded), name)
     except ValueError:
         raise _malformed("signing key", "it is not name, id and base64") from None
     if signer.public_key.note_key_id.hex() != key_id:

@@ -128,3 +128,11 @@ def test_a_seed_is_not_shown() -> None:
 def test_a_key_that_could_not_be_written_down_cannot_be_made(name: str, raw: bytes) -> None:
     with pytest.raises(ConfigurationError):
         PublicKey(name, raw)
+
+
+def test_every_key_pair_survives_its_two_files() -> None:
+    """Base64 holds plus signs in every second key: the fields are cut from the left."""
+    for number in range(64):
+        signer = Signer(bytes([number]) * 32, "agp.local/journal")
+        assert parse_signer(format_signer(signer)) == signer
+        assert parse_public_key(format_public_key(signer.public_key)) == signer.public_key
