@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _MINUTE_S = 60
 _HOUR_S = 3600
-_SHORT = 60
-"""Characters of an effect that a table row has room for; `--full` shows all."""
+_GIST = 240
+"""Characters of an effect or a reason in the list; `--full` shows all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -102,24 +102,37 @@ def _answered(taken: ApprovalRequest) -> str:
 
 
 def _inbox(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
+    """Give one row for each question, and below it what would happen and why it is asked."""
     if not waiting:
         return ["Nothing waits for an answer."]
-    heads = ("ID", "AGENT", "SESSION", "EFFECT", "RULE", "WHY", "AGE", "EXPIRES")
+    heads = ("ID", "AGENT", "SESSION", "RULE", "AGE", "EXPIRES")
     rows = [
         (
             visible(one.approval_id),
             _agent(one),
             visible(one.session_id),
-            visible(_effects(one), limit=_SHORT),
             visible(one.rule_id),
-            visible(one.reason, limit=_SHORT),
             _span(now, one.requested_at),
             _span(now, one.expires_at),
         )
         for one in waiting
     ]
+    head, *body = table(heads, rows)
     hint = "Look closer: agp approvals --full. Answer: agp approve ID, agp deny ID --reason '...'"
-    return [*table(heads, rows), "", hint]
+    return [
+        head,
+        *(line for row, one in zip(body, waiting, strict=True) for line in (row, *_gist(one))),
+        "",
+        hint,
+    ]
+
+
+def _gist(one: ApprovalRequest) -> tuple[str, str]:
+    effects = ", ".join(effect.describe() for effect in one.effects)
+    return (
+        f"    effect  {visible(effects, limit=_GIST)}",
+        f"    why     {visible(one.reason, limit=_GIST)}",
+    )
 
 
 def _cards(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
@@ -148,10 +161,6 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
 def _agent(one: ApprovalRequest) -> str:
     sub = f"/{one.agent_id}" if one.agent_id else ""
     return visible(f"{one.harness}{sub}")
-
-
-def _effects(one: ApprovalRequest) -> str:
-    return ", ".join(effect.describe() for effect in one.effects)
 
 
 def _span(now: datetime, moment: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import signal
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 from agp.cli import control
 from agp.cli.wire import checked_home, output_of
 from agp.contracts.display import visible
-from agp.errors import Unavailable
+from agp.errors import DaemonAway, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,9 @@ def stop(ctx: typer.Context) -> None:
     found = background.running(home)
     line = "No daemon was running."
     if found is not None:
-        call_once(home.control_socket, ControlOp.DAEMON_STOP, {}, timeout_s=STOP_TIMEOUT_S)
+        # One that stops may hang up before its answer is out; the lock tells the truth.
+        with suppress(DaemonAway):
+            call_once(home.control_socket, ControlOp.DAEMON_STOP, {}, timeout_s=STOP_TIMEOUT_S)
         await_lock(home.lock, STOP_TIMEOUT_S)
         line = f"The daemon has stopped, pid {found.pid}."
     output_of(ctx).show("daemon-stop", {"stopped": found is not None}, [line])

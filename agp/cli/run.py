@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from agp.cli.output import Output
     from agp.contracts.control import CallStory, RunRequest, RunSummary
 
-_EFFECT_WIDTH = 72
-"""Characters of an effect in a summary row; the journal has all of it."""
+_EFFECT_WIDTH = 160
+"""Characters of the effects in a summary row; the journal has all of them."""
+_REASON_WIDTH = 100
 _COLOUR_OF = {"allowed": "green", "granted": "green", "denied": "red", "refused": "yellow"}
 _COUNTED: Final = (
     ("allowed", "allowed by a rule"),
@@ -141,7 +143,7 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
         "",
         output.paint(f"{request.intendant} in {visible(request.repo)}", "bold"),
         "",
-        *_call_lines(summary.calls, output),
+        *_call_lines(summary.calls, request.repo, output),
         "",
         f"  calls    {len(summary.calls)}" + (f": {counted}" if counted else ""),
         f"  journal  {summary.events} events, {verified} with the public key (agp verify)",
@@ -150,14 +152,14 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
     ]
 
 
-def _call_lines(calls: tuple[CallStory, ...], output: Output) -> list[str]:
+def _call_lines(calls: tuple[CallStory, ...], repo: str, output: Output) -> list[str]:
     if not calls:
         return ["  No call was gated: the agent asked for nothing."]
     rows = [
         (
             visible(call.tool),
-            visible(call.what, limit=_EFFECT_WIDTH),
             visible(_by(call)),
+            visible(call.what.replace(f"{repo}/", ""), limit=_EFFECT_WIDTH),
         )
         for call in calls
     ]
@@ -170,7 +172,7 @@ def _call_lines(calls: tuple[CallStory, ...], output: Output) -> list[str]:
 
 
 def _by(call: CallStory) -> str:
-    return f"by {call.by}" if call.by == call.rule_id else f"by {call.by}, {call.rule_id}"
+    return call.rule_id if call.by == call.rule_id else f"{call.by} ({call.rule_id})"
 
 
 def _mark(call: CallStory, output: Output) -> str:
@@ -179,4 +181,8 @@ def _mark(call: CallStory, output: Output) -> str:
 
 def _reason(call: CallStory) -> list[str]:
     told = call.decision in {"denied", "refused"} and call.reason
-    return [f"            {visible(call.reason)}"] if told else []
+    if not told:
+        return []
+    indent = " " * 12
+    reason = visible(call.reason)
+    return textwrap.wrap(reason, _REASON_WIDTH, initial_indent=indent, subsequent_indent=indent)

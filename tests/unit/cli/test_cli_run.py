@@ -57,7 +57,7 @@ def test_each_call_is_told_with_who_decided_it() -> None:
     text = told(run)
 
     assert text.index("allowed   shell") < text.index("granted   shell")
-    assert "by uid:1000, r" in text
+    assert "uid:1000 (r)" in text
     assert "no network here" in text
     assert "not today" in text
     assert (
