@@ -33,6 +33,7 @@ from agp.daemon.recovery import Restorer
 from agp.daemon.sessions import Sessions
 from agp.daemon.shelf import PolicyShelf
 from agp.daemon.survey import HostSurveyor
+from agp.errors import IntegrityError
 from agp.gateway.control import ControlListener
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk, utc_text
@@ -270,10 +271,9 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         await anyio.to_thread.run_sync(
             lambda: vault.remove_orphans(live=recovery.living(), journaled=recovery.journaled)
         )
-        store = AsyncStore(
-            await anyio.to_thread.run_sync(lambda: Store.open(home.store, journal.log_id))
-        )
-        await store.replay(read_events(home.journal))
+        projection = await anyio.to_thread.run_sync(_caught_up, home, journal)
+        stack.callback(projection.close)
+        store = AsyncStore(projection)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         commit = GroupCommit(journal, clock)
         await tasks.start(commit.run)
@@ -326,6 +326,31 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         tasks.start_soon(daemon.watch_disk)
         yield daemon
         tasks.cancel_scope.cancel()
+
+
+def _caught_up(home: Home, journal: JournalWriter) -> Store:
+    """Open the store and bring it up to the journal, which is the truth; blocking.
+
+    Raises:
+        IntegrityError: the journal is shorter than what was projected from it before: lines that
+            were durable are gone, and that is not the store's to mend.
+    """
+    store = Store.open(home.store, journal.log_id)
+    last = store.last_applied_seq
+    if last >= journal.size:
+        store.close()
+        raise IntegrityError(
+            "the journal has lost lines that were durable",
+            where=str(home.journal),
+            why=f"it holds {journal.size} lines, and line {last} was seen before",
+            fix=f"restore the journal from a copy; {home.store} remembers what was there",
+        )
+    try:
+        store.replay(read_events(home.journal, from_seq=max(0, last)))
+    except IntegrityError as error:
+        structlog.get_logger().warning("store rebuilt from the journal", why=str(error))
+        store.rebuild(read_events(home.journal))
+    return store
 
 
 async def _project(

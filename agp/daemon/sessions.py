@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 MAX_SESSIONS: Final = 64
 """Sessions that one daemon holds at once."""
+_LARGE_BODY: Final = 64 * 1024
+"""Bytes; more is parsed in a worker thread, because 8 MiB of tiny values take a second."""
 _REFUSAL_PERIOD_S: Final = 1.0
 """At most one `gateway.refused` line a session in this time: an agent cannot fill the journal."""
 
@@ -284,7 +286,10 @@ class Sessions:
         if request.harness != intendant.name:
             raise MessageRefused("a hook of another harness spoke on this session's socket")
         try:
-            message = intendant.parse(request)
+            if len(request.body) > _LARGE_BODY:
+                message = await anyio.to_thread.run_sync(intendant.parse, request)
+            else:
+                message = intendant.parse(request)
         except MessageRefused as error:
             self._count_refusal(live, error.what)
             denied = Denied(reason=f"AGP did not understand this call: {error}")
