@@ -216,12 +216,15 @@ def _match(node: Node, verdict: Decision) -> Match:
         matchers=tuple(_matcher(name, found[name], kinds) for name in FIELD_KINDS if name in found),
         labels=_labels(found, "label"),
         without=_labels(found, "without_label"),
-        intendants=frozenset(
-            text(one, "intendant") for one in alternatives(found["intendant"], "intendant")
-        )
-        if "intendant" in found
-        else frozenset(),
+        intendants=_intendants(found),
     )
+
+
+def _intendants(found: dict[str, Node]) -> frozenset[str]:
+    if "intendant" not in found:
+        return frozenset()
+    nodes = alternatives(found["intendant"], "intendant")
+    return frozenset(_identifier(node, own=False) for node in nodes)
 
 
 def _labels(found: dict[str, Node], name: str) -> frozenset[Label]:
