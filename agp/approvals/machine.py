@@ -49,7 +49,7 @@ class Counted:
     step: Step
 
 
-def weigh(approval: Approval, answer: Answer, *, now: datetime) -> Counted | Rejected:
+def weigh(approval: Approval, answer: Answer, *, now: datetime) -> Counted | Rejected:  # noqa: PLR0911 - one argument for each fact
     """Check one answer against one approval."""
     if approval.state is not ApprovalState.PENDING:
         return Rejected(f"it is already {approval.state.value}")

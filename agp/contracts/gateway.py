@@ -1,8 +1,8 @@
-"""The gateway message: the bridge's frame, and the operator's control message.
+r"""The gateway message: the bridge's frame, and the operator's control message.
 
-The frame (frozen, ADR 0004). Request: `AGP1 <harness> <event> <body-length>\\n` and exactly that
-many bytes. Reply: zero or more `AGP1 wait\\n`, then `AGP1 <exit-code> <stdout-length>
-<stderr-length>\\n` and both. One request for each connection, no half-close before the reply.
+The frame (frozen, ADR 0004). Request: `AGP1 <harness> <event> <body-length>\n` and exactly that
+many bytes. Reply: zero or more `AGP1 wait\n`, then `AGP1 <exit-code> <stdout-length>
+<stderr-length>\n` and both. One request for each connection, no half-close before the reply.
 """
 
 from __future__ import annotations

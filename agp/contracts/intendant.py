@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from agp.contracts.base import Contract
-from agp.contracts.gateway import HookReply, HookRequest
 from agp.contracts.policy import Action
+
+if TYPE_CHECKING:
+    from agp.contracts.gateway import HookReply, HookRequest
 
 
 class ToolCall(Contract):

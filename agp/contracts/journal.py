@@ -7,14 +7,16 @@ absent. Tool arguments appear as one string member holding their redacted JSON t
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field, JsonValue
 
 from agp.contracts.base import ApprovalId, CallId, Contract, Digest, RuleId, SessionId
 from agp.contracts.policy import Decision, Grade, Tier
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 LINE_VERSION = 1
 

@@ -72,7 +72,7 @@ _EXECUTED: Final = frozenset({CallState.REDEEMED, CallState.ENDED})
 class Operations:
     """The operator's operations over one running daemon."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root hands over its parts
         self,
         record: Record,
         governor: Governor,
@@ -202,7 +202,7 @@ class Operations:
             await self._sessions.kill(session_id, by)
         return write_value(Killed(sessions=chosen))
 
-    async def _call_mediate(self, args: Reply, connection: ControlConnection) -> Reply:
+    async def _call_mediate(self, args: Reply, _: ControlConnection) -> Reply:
         """Decide one call of a scripted session and run it in the sandbox."""
         said = read_args(MediateCall, args)
         live = self._mine(said)

@@ -66,7 +66,7 @@ _REFUSAL_PERIOD_S: Final = 1.0
 class Sessions:
     """All live sessions, and the only place that opens and closes them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root hands over its parts
         self,
         home: Home,
         config: Config,

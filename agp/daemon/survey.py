@@ -55,7 +55,7 @@ class HostSurveyor:
         self._ours = (*_OURS, os.path.realpath(home))
         self._search_path = search_path
 
-    def survey(
+    def survey(  # noqa: PLR0913 - one argument for each fact
         self,
         action: Action,
         *,

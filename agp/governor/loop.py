@@ -81,7 +81,7 @@ class Mediated:
 class Governor:
     """The loop of all sessions; `tasks` is the daemon's one task group."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root hands over its parts
         self,
         record: Record,
         clock: Clock,

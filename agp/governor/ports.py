@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Surveyor(Protocol):
     """Looks at the file system for the policy, which does not."""
 
-    def survey(
+    def survey(  # noqa: PLR0913 - one argument for each fact
         self,
         action: Action,
         *,

@@ -109,7 +109,7 @@ def recover(lines: Iterable[Line]) -> Recovery:
     return recovery
 
 
-def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901 - one case a kind
+def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PLR0912
     sessions = recovery.sessions
     match said:
         case SessionStarted():

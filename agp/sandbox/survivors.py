@@ -16,11 +16,11 @@ def survivors(session_directory: str) -> tuple[int, ...]:
     """
     # /proc/PID/mountinfo escapes blanks; our own directory names hold none after the home's path.
     marker = Path(session_directory).name.encode() + b"/home "
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and marker in _mounts(entry):
-            found.append(int(entry.name))
-    return tuple(found)
+    return tuple(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and marker in _mounts(entry)
+    )
 
 
 def _mounts(process: Path) -> bytes:
