@@ -92,12 +92,7 @@ class SessionClosed(Contract):
 
 
 HookMessage = Annotated[
-    CallProposed
-    | GrantAsked
-    | OutcomeReported
-    | BatchReported
-    | SessionOpened
-    | SessionClosed,
+    CallProposed | GrantAsked | OutcomeReported | BatchReported | SessionOpened | SessionClosed,
     Field(discriminator="type"),
 ]
 

@@ -308,5 +308,3 @@ Action = Annotated[
     Field(discriminator="type"),
 ]
 """A tool call in words that every harness shares; each intendant maps its tools to these."""
-
-

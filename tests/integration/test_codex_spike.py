@@ -45,6 +45,7 @@ from agp.contracts.policy import (
 )
 from agp.contracts.strict_json import Member, canonical_json, parse_json, parse_object
 from agp.errors import AgpError, MessageRefused
+from agp.governor.decide import effective_input
 from agp.governor.tickets import TicketBook, TicketKey, input_digest
 from tests.fakes.responses_server import CustomCall, FunctionCall, ResponsesServer, Say, Script
 
@@ -127,7 +128,7 @@ class SpikeCodex:
                     harness_session=session,
                     tool_use_id=_text(members, "tool_use_id"),
                     tool=_text(members, "tool_name"),
-                    ok=True,  # Codex does not say: ADR 0008 asks for "ended, success unknown"
+                    ok=None,  # Codex does not say
                     output=members["tool_response"].raw,
                 )
             case HookEvent.SESSION_START:
@@ -139,23 +140,21 @@ class SpikeCodex:
 
     def _call(self, session: str, members: dict[str, Member]) -> ToolCall:
         tool, raw_input = _text(members, "tool_name"), members["tool_input"].raw
+        cwd = _text(members, "cwd")
         return ToolCall(
             harness_session=session,
             tool_use_id=_text(members, "tool_use_id"),
             agent_id=_optional_text(members, "agent_id"),
-            cwd=_text(members, "cwd"),
+            cwd=cwd,
             tool=tool,
             raw_input=raw_input,
+            # As Codex will ask for it, and with absolute paths (see the attack test).
+            effective_input=_absolute_patch(raw_input, cwd) if tool == "apply_patch" else None,
+            granted_by="answer" if tool in NOT_ASKED else "ticket",
             action=_action(tool, raw_input),
         )
 
-    def effective_input(self, call: ToolCall) -> bytes:
-        """Spell a patch as Codex will ask for it, and with absolute paths (see the attack test)."""
-        if call.tool != "apply_patch":
-            return call.raw_input
-        return _absolute_patch(call.raw_input, call.cwd)
-
-    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         """Never resolve against `cwd`: an intercepted patch is applied in another directory."""
         del tool, cwd
         return canonical_json(parse_json(raw_input))
@@ -191,7 +190,7 @@ def _json_reply(event: str, said: dict[str, object]) -> HookReply:
 
 
 def _key(codex: SpikeCodex, said: ToolCall | GrantAsked) -> TicketKey:
-    raw = codex.effective_input(said) if isinstance(said, ToolCall) else said.raw_input
+    raw = effective_input(said) if isinstance(said, ToolCall) else said.raw_input
     digest = input_digest(codex.canonical_input(said.tool, raw, said.cwd))
     return TicketKey(said.agent_id, said.cwd, said.tool, digest)
 
@@ -239,14 +238,13 @@ class Daemon:
             return Denied(reason="AGP: denied by rule")
         if call.tool == "Bash" and isinstance(call.action, UnknownAction):
             return Denied(reason=f"AGP: {call.action.why}")
-        effective = self.codex.effective_input(call)
         key = _key(self.codex, call)
         spent = sum(b"ONCE" in one.call.raw_input for one in self.proposed()) > 1 and (
             b"ONCE" in call.raw_input
         )
-        if call.tool not in NOT_ASKED and b"UNGRANTED" not in call.raw_input and not spent:
+        if call.granted_by == "ticket" and b"UNGRANTED" not in call.raw_input and not spent:
             self.book.deposit(key, CallId(call.tool_use_id), monotonic=0.0)
-        edited = effective.decode() if effective != call.raw_input else None
+        edited = None if call.effective_input is None else call.effective_input.decode()
         return Allowed(reason="rule", updated_input_json=edited)
 
     def proposed(self) -> list[CallProposed]:
@@ -701,8 +699,8 @@ def test_a_patch_joins_only_as_the_adapter_rewrites_it(main_run: Run) -> None:
     [proposed] = [p.call for p in main_run.daemon.proposed() if p.call.tool_use_id == "direct"]
     [asked] = main_run.daemon.asked("direct.txt")
     codex = main_run.daemon.codex
-    assert codex.canonical_input(proposed.tool, proposed.raw_input) != codex.canonical_input(
-        asked.tool, asked.raw_input
+    assert codex.canonical_input(proposed.tool, proposed.raw_input, "/") != codex.canonical_input(
+        asked.tool, asked.raw_input, "/"
     )
     assert _key(codex, proposed) == _key(codex, asked)
     assert str(main_run.path("direct.txt")) in asked.raw_input.decode()
@@ -870,14 +868,15 @@ def test_a_failed_outcome_hook_with_code_2_hides_the_output_from_the_model(fault
 class NaiveCodex(SpikeCodex):
     """What an adapter would do that only follows the words of the ticket's definition."""
 
-    def effective_input(self, call: ToolCall) -> bytes:
-        return call.raw_input
+    def _call(self, session: str, members: dict[str, Member]) -> ToolCall:
+        call = super()._call(session, members)
+        return ToolCall.model_validate(call.model_dump() | {"effective_input": None})
 
 
 class ResolvingCodex(NaiveCodex):
     """What an adapter would do that resolves both hooks' paths against the cwd that they name."""
 
-    def canonical_input(self, tool: str, raw_input: bytes, cwd: str = "/") -> bytes:
+    def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         raw = _absolute_patch(raw_input, cwd) if tool == "apply_patch" else raw_input
         return canonical_json(parse_json(raw))
 
