@@ -165,7 +165,7 @@ class House:
         options = tuple(word for name, text in more.items() for word in (f"--{name}", text))
         run = self._start(*words, "--pass-env", "ANTHROPIC_API_KEY", *options)
         run.model = model
-        run._closing = stack  # noqa: SLF001 - this module's own
+        run._closing = stack
         return run
 
     def scripted(self, *calls: dict[str, Any]) -> Run:
