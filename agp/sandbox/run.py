@@ -114,18 +114,13 @@ async def _feed(stream: ByteSendStream, data: bytes) -> None:
 
 
 async def _end(process: Process, spawn: Spawn) -> None:
-    """Kill bubblewrap, whose end is the end of the view's pid 1 and so of every process in it."""
-    with anyio.CancelScope(shield=True):
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await process.aclose()
-        if not await spawn.gone():
-            raise IntegrityError(
-                "processes of a sandbox outlived it",
-                where=f"process {spawn.status().pid}",
-                fix="look at it and its children with ps, and end them",
-            )
+    """End the view whatever it does; a survivor is worse than an error."""
+    if not await spawn.end(process):
+        raise IntegrityError(
+            "processes of a sandbox outlived it",
+            where=f"process {spawn.status().pid}",
+            fix="look at it and its children with ps, and end them",
+        )
 
 
 def _not_started(said: bytes) -> Unavailable:

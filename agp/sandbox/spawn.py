@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,13 +27,15 @@ from agp.sandbox.staging import stage, staging_argv
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from anyio.abc import Process
+
 LIFELINE = "@lifeline"
 """In a view's argv: replaced by the number of the lifeline's reading end."""
 SPAWN_ENVIRONMENT: Mapping[str, str] = {"PATH": TOOL_PATH, "LC_ALL": "C"}
 """For the tools that build the view; the command inside gets the view's own environment only."""
 
-
 GONE_TIMEOUT_S = 5.0
+NAMED_TIMEOUT_S = 2.0
 
 
 class Status(NamedTuple):
@@ -64,6 +67,30 @@ class Spawn:
             pid = said.get("child-pid", pid)
             exit_code = said.get("exit-code", exit_code)
         return Status(pid, exit_code)
+
+    async def end(self, process: Process) -> bool:
+        """Kill the view, wait until nothing of it is left; False: something is.
+
+        Its pid 1 is killed, not only bubblewrap: until bubblewrap's init has asked for the
+        parent-death signal, a killed bubblewrap leaves it alive (measured). So a view that is just
+        starting is first given the time to name its pid 1. Not to be cancelled.
+        """
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                await self._named(process)
+                _kill_child(self.status().pid, process.pid)
+                with suppress(ProcessLookupError):
+                    process.kill()
+            await process.wait()
+            await process.aclose()
+            return await self.gone()
+
+    async def _named(self, process: Process) -> None:
+        """Wait, bounded, until bubblewrap has named its child or has said its last."""
+        with anyio.move_on_after(NAMED_TIMEOUT_S):
+            while self.status().pid is None and process.returncode is None:
+                with anyio.move_on_after(0.05):
+                    await anyio.wait_readable(self._status_fd)
 
     async def gone(self) -> bool:
         """Wait until the view's pid 1 is gone, and with it every process; False: it is not.
@@ -114,6 +141,18 @@ def opened(spec: ViewSpec, who: RunAs) -> Iterator[Spawn]:
         words = (words[0], "--json-status-fd", str(said), *words[1:])
         passed = (said, program, *files, *((lifeline,) if uses_lifeline else ()))
         yield Spawn((*before, *words), passed, status)
+
+
+def _kill_child(pid: int | None, parent: int) -> None:
+    """Kill the process if it is still the parent's child; a number used again is somebody else."""
+    if pid is None:
+        return
+    with suppress(OSError), ExitStack() as stack:
+        held = os.pidfd_open(pid)
+        stack.callback(os.close, held)
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        if int(state[1]) == parent:
+            signal.pidfd_send_signal(held, signal.SIGKILL)
 
 
 def _placed(

@@ -44,6 +44,9 @@ def opened(pid):
     return sorted(kept)
 seen["descriptors"] = [d for d in opened("self") if not d[1].startswith("/proc/")]
 seen["init"] = opened(1)
+seen["relay"] = [
+    opened(n) for n in os.listdir("/proc") if n.isdigit() and int(n) not in (1, os.getpid())
+]
 sockets, writable = [], []
 for here, directories, files in os.walk("/"):
     if here in ("/proc", "/usr"):
@@ -153,6 +156,8 @@ def test_the_view_shows_exactly_this_and_nothing_else(scene: Stage) -> None:
     assert status["Seccomp"] == "2"
     assert [number for number, _ in seen["descriptors"]] == [0, 1, 2]
     assert all(number <= 2 or "eventfd" in what for number, what in seen["init"])
+    (relay,) = seen["relay"]
+    assert [what for number, what in relay if number <= 2] == ["/dev/null"] * 3
     assert len(seen["processes"]) == 3, "bwrap's init, the relay, this program"
     assert seen["sockets"] == [f"/run/agp/{n}.sock" for n in ("ask", "model", "proxy")]
     assert seen["opt"] == ["forward"]
