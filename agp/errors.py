@@ -12,7 +12,8 @@
     |-- IntegrityError        what we hold does not verify: stop and tell
     |   |-- JournalBroken     the journal cannot be appended to any more
     |   |-- Ungoverned        a harness ran something without a decision, or without live hooks
-    |   `-- PlacesChanged     an executing place of the workspace changed behind its mask
+    |   |-- PlacesChanged     an executing place of the workspace changed behind its mask
+    |   `-- StoreDamaged      the projection is not a database, or not a whole one
     |-- Unavailable           an outside party: retry, else deny
     |   |-- DaemonAway        no daemon answers at this home
     |   |-- Interrupted       the run was killed or its lease ended
@@ -137,6 +138,13 @@ class PlacesChanged(IntegrityError):
 
     exit_code: ClassVar[int] = 15
     code: ClassVar[str] = "AGP-1203"
+
+
+class StoreDamaged(IntegrityError):
+    """The projection is not a database, or not a whole one: it is moved aside and rebuilt."""
+
+    exit_code: ClassVar[int] = 16
+    code: ClassVar[str] = "AGP-1204"
 
 
 class Unavailable(AgpError):

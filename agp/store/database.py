@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlite_utils import Database
 
-from agp.errors import ConfigurationError, IntegrityError, Unavailable
+from agp.errors import ConfigurationError, IntegrityError, StoreDamaged, Unavailable
 from agp.store.schema import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
@@ -26,15 +26,11 @@ _BUSY_TIMEOUT_MS: Final = 2000
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-class DamagedError(IntegrityError):
-    """The file is not a database, or not a whole one: move it aside."""
-
-
 def open_database(path: Path, log_id: str) -> Database:
     """Open or create the file, 0600, and check that it is the projection of this log.
 
     Raises:
-        DamagedError: it does not read.
+        StoreDamaged: it does not read.
         IntegrityError: it shows another log.
         ConfigurationError: a newer AGP wrote it, or it is not AGP's at all.
         Unavailable: the file system does not let us.
@@ -80,7 +76,7 @@ def port(path: Path) -> Iterator[None]:
         ) from error
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
-            raise DamagedError(
+            raise StoreDamaged(
                 "the store is damaged",
                 where=str(path),
                 why=str(error),
@@ -106,7 +102,7 @@ def _prepare(database: Database, path: Path, log_id: str) -> None:
     """Check whose file it is before anything is written, then bring it up to date."""
     database.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     if _pragma(database, "quick_check(1)") != "ok":
-        raise DamagedError("the store is damaged", where=str(path))
+        raise StoreDamaged("the store is damaged", where=str(path))
     version = _check_owner(database, path)
     database.execute("PRAGMA foreign_keys = ON")
     database.execute("PRAGMA journal_mode = WAL")
@@ -152,7 +148,7 @@ def _migrate(database: Database, version: int, log_id: str) -> None:
 def _check_log_id(database: Database, path: Path, log_id: str) -> None:
     row = database.execute("SELECT log_id FROM meta WHERE one = 1").fetchone()
     if row is None:
-        raise DamagedError("the store does not say which log it shows", where=str(path))
+        raise StoreDamaged("the store does not say which log it shows", where=str(path))
     if row[0] != log_id:
         raise IntegrityError(
             "the store shows another log",

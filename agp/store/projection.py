@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from agp.contracts.channel import ApprovalState
 from agp.contracts.journal import JournalOpened, Line
-from agp.errors import IntegrityError
+from agp.errors import IntegrityError, StoreDamaged
 from agp.store.database import (
     NO_HASH,
     NOTHING_APPLIED,
-    DamagedError,
     move_aside,
     open_database,
     port,
@@ -78,7 +77,7 @@ class Store:
         """
         try:
             return cls(path, log_id, open_database(path, log_id))
-        except DamagedError:
+        except StoreDamaged:
             aside = move_aside(path)
             store = cls(path, log_id, open_database(path, log_id))
             store.moved_aside = aside
