@@ -75,6 +75,7 @@ class Spawn:
         parent-death signal, a killed bubblewrap leaves it alive (measured). So a view that is just
         starting is first given the time to name its pid 1. Not to be cancelled.
         """
+        gone = False
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 await self._named(process)
@@ -83,7 +84,8 @@ class Spawn:
                     process.kill()
             await process.wait()
             await process.aclose()
-            return await self.gone()
+            gone = await self.gone()
+        return gone
 
     async def _named(self, process: Process) -> None:
         """Wait, bounded, until bubblewrap has named its child or has said its last."""
