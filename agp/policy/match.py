@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from agp.contracts.policy import Effect, EffectKind, Label, World
-from agp.policy.targets import STAR, Side, Target
+from agp.policy.targets import STAR, ArgvTarget, Side, Target
 
 _PATHS: Final = frozenset(
     {
@@ -84,6 +84,13 @@ class Match:
         if Label.DYNAMIC in effect.labels:
             return side is Side.TIGHTENS or self._says_star()
         return all(matcher.covers(effect, world, side) for matcher in self.matchers)
+
+    @property
+    def programs(self) -> frozenset[str]:
+        """The programs to which the match is bound; empty: to none, it must always be tried."""
+        commands = [m.targets for m in self.matchers if m.field == "argv"]
+        names = {t.program for ts in commands for t in ts if isinstance(t, ArgvTarget)}
+        return frozenset(filter(None, names)) if None not in names else frozenset()
 
     def _says_star(self) -> bool:
         return bool(self.matchers) and all(matcher.has_star for matcher in self.matchers)

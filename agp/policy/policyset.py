@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 from agp.contracts.base import Digest, RuleId
@@ -13,7 +12,7 @@ from agp.errors import PolicyError
 from agp.policy.document import wrong
 from agp.policy.fields import nearest
 from agp.policy.overlap import may_lower
-from agp.policy.table import Rulebook, combine, decide_effect
+from agp.policy.table import Rulebook, combine, decide_effect, make_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,12 +114,8 @@ def _digest(files: tuple[PolicyFile, ...]) -> Digest:
 def _book(files: tuple[PolicyFile, ...], pack: PolicyFile) -> Rulebook:
     own = [file.default for file in files if file.tier in {Tier.ADMIN, Tier.USER} and file.default]
     defaults = own or [pack.default or Decision.DENY]
-    index: dict[tuple[Tier, EffectKind], tuple[Rule, ...]] = {}
-    for rule in (rule for file in files for rule in file.rules):
-        for kind in rule.match.effects:
-            index[rule.tier, kind] = (*index.get((rule.tier, kind), ()), rule)
     return Rulebook(
-        MappingProxyType(index),
+        make_index(rule for file in files for rule in file.rules),
         max(defaults, key=lambda decision: decision.strictness),
         frozenset(said.id for file in files for said in file.acknowledge),
     )

@@ -15,15 +15,26 @@ Source: system.md §7. Published cell by cell in docs/policy.md, whose cells are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from agp.contracts.base import RuleId
-from agp.contracts.policy import Decision, Effect, EffectKind, EffectVerdict, Grade, Tier, World
+from agp.contracts.policy import (
+    Decision,
+    Effect,
+    EffectKind,
+    EffectVerdict,
+    Grade,
+    Label,
+    Tier,
+    World,
+)
 from agp.policy.hints import hint_for
 from agp.policy.rules import Rule
+from agp.policy.targets import program_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,12 +54,15 @@ _RANK: Final = MappingProxyType(
 )
 """Which of several equally strict answers speaks for all: the strongest tier, then the id."""
 
-Index = MappingProxyType[tuple[Tier, EffectKind], tuple[Rule, ...]]
+EVERY_PROGRAM: Final = "*"
+ANY_PROGRAM: Final = ""
+Index = Mapping[tuple[Tier, EffectKind, str], tuple[Rule, ...]]
+"""Rules by tier, kind and program: those that name a program, those that name none, and all."""
 
 
 @dataclass(frozen=True)
 class Rulebook:
-    """The rules in force, found by tier and kind of effect."""
+    """The rules in force, found by tier and by what the effect is."""
 
     index: Index
     default: Decision
@@ -56,8 +70,25 @@ class Rulebook:
 
     def matching(self, tier: Tier, effect: Effect, grade: Grade, world: World) -> list[Rule]:
         """Give the rules of a tier that have something to say about an effect."""
-        rules = self.index.get((tier, effect.kind), ())
-        return [rule for rule in rules if rule.covers(effect, grade, world)]
+        found = (self.index.get((tier, effect.kind, name), ()) for name in _looked_up(effect))
+        return [rule for rules in found for rule in rules if rule.covers(effect, grade, world)]
+
+
+def make_index(rules: Iterable[Rule]) -> Index:
+    """File every rule under each program that it is bound to, and under all programs."""
+    index: dict[tuple[Tier, EffectKind, str], list[Rule]] = {}
+    for rule in rules:
+        for kind in rule.match.effects:
+            for name in (rule.match.programs or {ANY_PROGRAM}) | {EVERY_PROGRAM}:
+                index.setdefault((rule.tier, kind, name), []).append(rule)
+    return MappingProxyType({key: tuple(found) for key, found in index.items()})
+
+
+def _looked_up(effect: Effect) -> frozenset[str]:
+    """A target that is not known may be any program."""
+    if Label.DYNAMIC in effect.labels:
+        return frozenset({EVERY_PROGRAM})
+    return frozenset({ANY_PROGRAM}) | program_names(effect)
 
 
 def decide_effect(book: Rulebook, effect: Effect, grade: Grade, world: World) -> EffectVerdict:

@@ -209,8 +209,24 @@ class ArgvTarget:
         if "/" in first.literal:
             return effect.subject == first.literal
         called = posixpath.basename(effect.argv[0])
-        also = posixpath.basename(effect.subject) if side is Side.TIGHTENS else called
-        return first.literal in {called, also}
+        return first.literal == called or (
+            side is Side.TIGHTENS and first.literal in program_names(effect)
+        )
+
+    @property
+    def program(self) -> str | None:
+        """The name without which the pattern cannot match, where there is one."""
+        if not self.places or self.places[0].word is not None:
+            return None
+        name = self.places[0].literal
+        return None if "/" in name else name
+
+
+def program_names(effect: Effect) -> frozenset[str]:
+    """Give the names by which a program is known: as it was called, and as it resolved."""
+    if not effect.argv:
+        return frozenset()
+    return frozenset(map(posixpath.basename, (effect.argv[0], effect.subject)))
 
 
 def _words_match(

@@ -361,8 +361,9 @@ def test_a_program_with_unresolved_files_is_not_understood() -> None:
     world = world_for(action)
     blind = World(workspace=WORKSPACE, cwd=WORKSPACE, executables=world.executables)
     assert [e.describe() for e in effects_of(action, blind)] == [
-        "exec(cat a)", "opaque(a path of the call was not resolved)",
-    ]  # fmt: skip
+        "exec(cat a)",
+        "opaque(a path of the call was not resolved)",
+    ]
 
 
 def test_facts_of_another_path_are_not_taken() -> None:
@@ -440,5 +441,9 @@ def test_a_url_that_clients_read_differently_is_opaque(url: str) -> None:
 def test_every_command_that_is_split_names_its_program_first() -> None:
     """Quotes disappear, words stay whole."""
     assert split("  git\tcommit -m 'two  words' a\"b\"'c'  ") == (
-        "git", "commit", "-m", "two  words", "abc",
-    )  # fmt: skip
+        "git",
+        "commit",
+        "-m",
+        "two  words",
+        "abc",
+    )

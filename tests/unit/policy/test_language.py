@@ -209,8 +209,11 @@ def test_every_field_of_a_rule_arrives() -> None:
     assert made.approvers == frozenset({"ann", "ben"})
     assert made.verdict is Decision.REQUIRE
     assert [t.text for m in made.match.matchers for t in m.targets] == [
-        "a.example", "*.b.example", "443", "8000-8010",
-    ]  # fmt: skip
+        "a.example",
+        "*.b.example",
+        "443",
+        "8000-8010",
+    ]
 
 
 def test_a_scalar_is_a_list_of_one() -> None:
@@ -259,5 +262,9 @@ def test_the_commented_rules_of_the_starter_are_rules() -> None:
     end = next(i for i, line in enumerate(body) if "To lower a deny" in line)
     made = load("\n".join([*lines[:start], *body[:end]]))
     assert [r.id for r in made.rules] == [
-        "no-publishing", "my-linter", "our-tests", "documentation", "migrations",
-    ]  # fmt: skip
+        "no-publishing",
+        "my-linter",
+        "our-tests",
+        "documentation",
+        "migrations",
+    ]
