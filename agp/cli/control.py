@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agp.cli.output import table
-from agp.cli.wire import ask_daemon, output_of
+from agp.cli.wire import ask_daemon, checked_home, output_of
 from agp.contracts.display import visible
-from agp.errors import UsageRefused
+from agp.errors import DaemonAway, UsageRefused
 
 if TYPE_CHECKING:
     from agp.cli.output import Output
@@ -36,8 +36,12 @@ def sessions(ctx: typer.Context) -> None:
     """List governed sessions: live ones first, then what ended lately."""
     from agp.contracts.control import SessionList
     from agp.contracts.gateway import ControlOp
+    from agp.daemon.offline import list_sessions
 
-    listed = ask_daemon(ControlOp.SESSION_LIST, SessionList)
+    try:
+        listed = ask_daemon(ControlOp.SESSION_LIST, SessionList)
+    except DaemonAway:
+        listed = list_sessions(checked_home())
     lines = _session_lines(listed.sessions)
     output_of(ctx).show("sessions", listed.model_dump(mode="json"), lines)
 

@@ -28,6 +28,7 @@ from agp.daemon.clock import SystemClock
 from agp.daemon.config import Config, digest_of
 from agp.daemon.lock import exclusive
 from agp.daemon.messages import write_value
+from agp.daemon.offline import summary_of
 from agp.daemon.operations import Operations
 from agp.daemon.recovery import Restorer
 from agp.daemon.sessions import Sessions
@@ -164,23 +165,8 @@ class _Daemon:
         return LocalProvider(toolchains=self.config.toolchains, agp_home=str(self.home.root))
 
     async def _ended(self) -> tuple[SessionSummary, ...]:
-        rows = [row for row in await self.store.sessions() if row.status != "open"]
-        return tuple(
-            SessionSummary(
-                session_id=row.session_id,
-                intendant=row.intendant,
-                workspace=row.workspace,
-                grade=row.grade,
-                status="reaped" if row.status == "reaped" else "ended",
-                outcome=row.outcome,
-                started_at=row.started_at,
-                calls=row.calls,
-                allowed=row.allowed,
-                asked=row.asked,
-                denied=row.denied,
-            )
-            for row in rows
-        )
+        rows = await self.store.sessions()
+        return tuple(summary_of(row) for row in rows if row.status != "open")
 
     async def _signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
