@@ -220,7 +220,9 @@ def _git(args: Args) -> Meaning:
     operands = None if flags is None else _git_operands(rest[1:], flags)
     if operands is None or (operands and rest[0] in _GIT_WITHOUT_OPERANDS):
         return UNKNOWN
-    touches = tuple(Touch(EffectKind.READ, path) for path in operands)
+    # Outside a repository `git diff A B` compares two directories with all that lies below them.
+    deep = rest[0] == "diff" and len(operands) > 1
+    touches = tuple(Touch(EffectKind.READ, path, deep) for path in operands)
     return Meaning(touches, understood=True, at_root=True)
 
 
@@ -306,7 +308,6 @@ _GRAMMARS: Final[Mapping[str, Callable[[Args], Meaning]]] = MappingProxyType(
         "head": _head,
         "tail": _head,
         "grep": _grep,
-        "diff": _reader("uwbBqs", least=2),
         "cmp": _reader("ls", least=2),
         "stat": _reader("L"),
         "md5sum": _reader("b"),

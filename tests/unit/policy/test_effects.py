@@ -133,6 +133,7 @@ COMMANDS = [
     ("head -n 5 a", ("exec(head -n 5 a) [understood]", f"read({R}a)")),
     ("grep -n TODO a", ("exec(grep -n TODO a) [understood]", f"read({R}a)")),
     ("grep -rn TODO .", ("exec(grep -rn TODO .)",)),
+    ("diff a b", ("exec(diff a b)",)),
     ("echo a b", ("exec(echo a b) [understood]",)),
     ("pwd", ("exec(pwd) [understood]",)),
     ("git status --short", ("exec(git status --short) [understood]",)),
@@ -149,8 +150,8 @@ COMMANDS = [
         "git diff /etc/passwd a",
         (
             "exec(git diff /etc/passwd a) [understood]",
-            "read(/etc/passwd) [outside_workspace]",
-            f"read({R}a)",
+            "read(/etc/passwd) [outside_workspace, recursive]",
+            f"read({R}a) [recursive]",
         ),
     ),
     ("git -c core.pager=x log", ("exec(git -c core.pager=x log)",)),
