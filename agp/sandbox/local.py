@@ -20,14 +20,24 @@ from agp.errors import NotBuilt, RunRefused
 from agp.sandbox.host import RunAs, check_workspace, our_etc, run_as, system_binds
 from agp.sandbox.places import PlacesPlan, plan_places
 from agp.sandbox.preflight import Outside, prove
-from agp.sandbox.profile import Bind, ViewSpec, digest_of
+from agp.sandbox.profile import INTERPRETER, Bind, ViewSpec, digest_of
 from agp.sandbox.run import Limits, run_view
 from agp.sandbox.seccomp import filter_program
+from agp.sandbox.spawn import LIFELINE, REPORT
 from agp.sandbox.view import mask_binds, scratch, toolchain_binds
 
 if TYPE_CHECKING:
     from agp.contracts.base import Digest
 
+_GUARD: Final = (
+    INTERPRETER,
+    "-I",
+    "-S",
+    "-c",
+    (Path(__file__).parent / "guard.py").read_text(encoding="utf-8"),
+    LIFELINE,
+    REPORT,
+)
 ENVIRONMENT: Final = (
     ("HOME", "/tmp"),  # noqa: S108 - the view's own, private /tmp
     ("LANG", "C.UTF-8"),
@@ -58,7 +68,7 @@ class LocalProvider:
         """Cover the profile with every path of this configuration, and the filter's bytes."""
         nobody = RunAs(uid=65_534, gid=65_534, staged=False)
         empty = PlacesPlan(workspace="/workspace", masks=(), created_mount_points=())
-        spec = self._spec(empty, nobody, cwd="/workspace", argv=("true",))
+        spec = self._spec(empty, nobody, cwd="/workspace", argv=_GUARD)
         return digest_of(spec, filter_program(nesting=False, machine=platform.machine()))
 
     async def preflight(self, workspace: str) -> PreflightReport:
@@ -91,7 +101,7 @@ class LocalProvider:
             )
         places, who = await anyio.to_thread.run_sync(self._prepare, request.workspace)
         cwd = _inside(request.cwd, places.workspace)
-        spec = self._spec(places, who, cwd=cwd, argv=request.argv)
+        spec = self._spec(places, who, cwd=cwd, argv=(*_GUARD, *request.argv))
         limits = Limits(request.timeout_s, request.output_limit)
         outcome = await run_view(spec, who, stdin=request.stdin, limits=limits)
         return ExecResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,10 +72,12 @@ async def run_view(spec: ViewSpec, who: RunAs, *, stdin: bytes, limits: Limits) 
                 timed_out = False
         finally:
             await _end(process, spawn)
-        status = spawn.status()
+        status, report = spawn.status(), spawn.report()
     duration_ms = math.ceil((time.monotonic() - started) * 1000)
     if timed_out:
         return Outcome(KILLED, stdout, stderr, duration_ms, timed_out=True)
+    if report:
+        raise _not_started(os.strerror(int(report)).encode())
     if status.exit_code is None:
         raise _not_started(bytes(stderr.kept))
     return Outcome(status.exit_code, stdout, stderr, duration_ms, timed_out=False)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -116,6 +119,42 @@ def test_cancelled_means_killed_when_the_call_returns(scene: Stage) -> None:
     assert processes_marked(marker) == []
 
 
+@pytest.mark.parametrize("moment", range(8))
+def test_a_daemon_killed_while_a_command_starts_leaves_no_command(
+    scene: Stage, moment: int
+) -> None:
+    """Measured: bubblewrap alone leaves it running. The effect that must not come is a file."""
+    marker = f"mark-{secrets.token_hex(8)}"
+    code = "import time, sys; time.sleep(0.3); open('late', 'w').close(); time.sleep(600)"
+    asked = request(scene, "/usr/bin/python3", "-ISc", code, marker)
+    daemon = os.fork()
+    if daemon == 0:
+        anyio.run(provider(scene).execute, asked)
+        os._exit(0)
+    deadline = time.monotonic() + 5
+    while not processes_marked(marker) and time.monotonic() < deadline:
+        select.select([], [], [], 0.001)
+    select.select([], [], [], moment * 0.002)
+    os.kill(daemon, signal.SIGKILL)
+    os.waitpid(daemon, 0)
+    select.select([], [], [], 0.5)
+    left = processes_marked(marker)
+    for process in left:
+        # At most bubblewrap's own child, waiting for ever for its parent: it runs nothing.
+        assert Path(f"/proc/{process}/comm").read_text() == "bwrap\n"
+        os.kill(process, signal.SIGKILL)
+    assert not (scene.workspace / "late").exists()
+
+
+def test_a_command_s_own_words_are_not_taken_for_ours(scene: Stage) -> None:
+    assert execute(scene, "/bin/echo", "@lifeline", "@report").stdout == b"@lifeline @report\n"
+
+
+def test_the_command_has_three_descriptors(scene: Stage) -> None:
+    code = "import os; print(sorted(os.listdir('/proc/self/fd')))"
+    assert execute(scene, "/usr/bin/python3", "-ISc", code).stdout == b"['0', '1', '2', '3']\n"
+
+
 def test_the_end_of_the_command_is_the_end_of_its_children(scene: Stage) -> None:
     marker = f"mark-{secrets.token_hex(8)}"
     code = STUBBORN.replace("time.sleep(600)\n", "os.getsid(0) == os.getpid() and time.sleep(600)")
@@ -202,5 +241,5 @@ def test_two_commands_at_once_do_not_see_each_other(scene: Stage) -> None:
             tasks.start_soon(one)
 
     anyio.run(both)
-    assert counts == [b"2\n", b"2\n"]
+    assert counts == [b"3\n", b"3\n"], "init, the guard, the command"
     assert os.getpid()
