@@ -57,14 +57,15 @@ async def guarded(
     finally:
         with anyio.CancelScope(shield=True):
             alive = survivors(lease.session.session_directory)
+            # Before anything is said: where the daemon is gone for good, saying it raises.
+            removed = await anyio.to_thread.run_sync(remove_created, places)
+            found.changed = compare(before, await anyio.to_thread.run_sync(take_snapshot, places))
             if alive:
                 await lease.note(
                     CoverageViolated(
                         session_id=session_id, what="survivor", detail=f"processes {alive}"
                     )
                 )
-            removed = await anyio.to_thread.run_sync(remove_created, places)
-            found.changed = compare(before, await anyio.to_thread.run_sync(take_snapshot, places))
             for difference in found.changed:
                 await lease.note(
                     CoverageViolated(

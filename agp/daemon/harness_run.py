@@ -106,11 +106,7 @@ class HarnessRun:
                     await self._read(process, tasks)
                     tasks.cancel_scope.cancel()
             finally:
-                with anyio.CancelScope(shield=True):
-                    if process.returncode is None:
-                        process.kill()
-                    await process.wait()
-                    await process.aclose()
+                await spawn.end(process)
         return process.returncode or 0
 
     async def _read(self, process: Process, tasks: TaskGroup) -> None:

@@ -6,8 +6,9 @@ The session lives as long as this connection. When it breaks, the launcher has t
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -26,6 +27,7 @@ from agp.errors import AgpError, DaemonAway, Interrupted
 from agp.gateway.client import ControlClient
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
     from pydantic import JsonValue
 
     from agp.contracts.base import Contract
@@ -40,21 +42,16 @@ Notice = Callable[[ControlNotice], Awaitable[None]]
 class Lease:
     """One open session, seen from its launcher."""
 
-    def __init__(
-        self,
-        home: Home,
-        config: Config,
-        client: ControlClient,
-        opened: OpenedSession,
-        connection: AsyncExitStack,
-    ) -> None:
+    def __init__(self, home: Home, config: Config) -> None:
         self._home = home
         self._config = config
-        self._client = client
-        self._connection = connection
+        self._client: ControlClient
         self._back = anyio.Event()
-        self._back.set()
-        self.session = opened
+        """Set while a daemon answers, and once none ever will."""
+        self._over: AgpError | None = None
+        """Why the lease has ended; from then on everything raises it."""
+        self._arrived, self._notices = anyio.create_memory_object_stream[ControlNotice](math.inf)
+        self.session: OpenedSession
         self.hooks_alive = False
 
     async def ask(self, op: ControlOp, args: Contract) -> dict[str, JsonValue]:
@@ -64,6 +61,8 @@ class Lease:
             AgpError: the daemon's own failure, or the end of the lease.
         """
         await self._back.wait()
+        if self._over is not None:
+            raise self._over
         return await self._client.call(op, write_value(args))
 
     def claim(self) -> dict[str, str]:
@@ -86,39 +85,70 @@ class Lease:
         """Hand on notices for ever, across breaks.
 
         Raises:
-            Interrupted: the daemon did not come back in time, or does not know us any more.
+            AgpError: the daemon did not come back in time, or does not know us any more.
         """
-        while True:
-            try:
-                async for notice in self._client.notices():
-                    await heard(notice)
-            except DaemonAway:
-                self._back = anyio.Event()
-                await self._come_back()
-                self._back.set()
+        async for notice in self._notices:
+            await heard(notice)
+        raise self._over or DaemonAway("the lease has ended")
 
-    async def _come_back(self) -> None:
-        await self._connection.aclose()
-        with anyio.move_on_after(self._config.reattach_grace_s):
-            while True:
-                try:
-                    await self._attach()
-                except DaemonAway:
-                    await anyio.sleep(_RETRY_S)
-                except AgpError as error:
-                    raise Interrupted(
-                        "the daemon does not know this session any more", why=error.what
-                    ) from error
-                else:
-                    return
-        raise Interrupted(
+    async def hold(
+        self, args: OpenSession, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Open the session, then hold its connection and take it up again after a break.
+
+        One task opens and closes every connection: a task group must be left where it was entered.
+
+        Raises:
+            AgpError: the session could not be opened; later ends are kept for who asks.
+        """
+        async with ControlClient(self._home.control_socket) as client:
+            self._take(client, await client.call(ControlOp.SESSION_OPEN, write_value(args)))
+            task_status.started()
+            try:
+                await self._pump(client)
+            except AgpError as error:
+                self._over = error
+        if self._over is None:
+            self._over = await self._come_back()
+        self._back.set()
+        self._arrived.close()
+
+    def _take(self, client: ControlClient, said: dict[str, JsonValue]) -> None:
+        self.session = read_args(OpenedSession, said)
+        self._client = client
+        self._back.set()
+
+    async def _pump(self, client: ControlClient) -> None:
+        """Pass notices on until the connection breaks; from then on whoever asks waits."""
+        try:
+            async for notice in client.notices():
+                self._arrived.send_nowait(notice)
+        except DaemonAway:
+            self._back = anyio.Event()
+
+    async def _come_back(self) -> AgpError:
+        """Attach again after each break, until one lasts too long; give the reason of the end."""
+        grace = self._config.reattach_grace_s
+        deadline = anyio.current_time() + grace
+        while (left := deadline - anyio.current_time()) > 0:
+            try:
+                async with ControlClient(self._home.control_socket) as client:
+                    with anyio.move_on_after(left):
+                        await self._attach(client)
+                    if self._back.is_set():
+                        await self._pump(client)
+                        deadline = anyio.current_time() + grace
+            except DaemonAway:
+                await anyio.sleep(_RETRY_S)
+            except AgpError as error:
+                return Interrupted("the daemon does not know this session any more", why=error.what)
+        return DaemonAway(
             "the daemon was away for too long; the run was ended",
+            where=str(self._home.control_socket),
             fix="look into daemon.log, then run again",
         )
 
-    async def _attach(self) -> None:
-        connection = AsyncExitStack()
-        client = await connection.enter_async_context(ControlClient(self._home.control_socket))
+    async def _attach(self, client: ControlClient) -> None:
         args = AttachSession.model_validate(
             {
                 **self.claim(),
@@ -126,30 +156,17 @@ class Lease:
                 "hooks_alive": self.hooks_alive,
             }
         )
-        said = await client.call(ControlOp.SESSION_ATTACH, write_value(args))
-        self.session = read_args(OpenedSession, said)
-        self._client, self._connection = client, connection
-
-    async def close(self) -> None:
-        """Let the session go."""
-        await self._connection.aclose()
+        self._take(client, await client.call(ControlOp.SESSION_ATTACH, write_value(args)))
 
 
 @asynccontextmanager
 async def open_lease(home: Home, config: Config, args: OpenSession) -> AsyncIterator[Lease]:
     """Open a session and hold it while the block runs."""
-    connection = AsyncExitStack()
-    client = await connection.enter_async_context(ControlClient(home.control_socket))
-    try:
-        said = await client.call(ControlOp.SESSION_OPEN, write_value(args))
-        lease = Lease(home, config, client, read_args(OpenedSession, said), connection)
-    except BaseException:
-        await connection.aclose()
-        raise
-    try:
+    lease = Lease(home, config)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lease.hold, args)
         yield lease
-    finally:
-        await lease.close()
+        tasks.cancel_scope.cancel()
 
 
 def _absent_dropped(payload: Payload) -> dict[str, JsonValue]:

@@ -302,11 +302,16 @@ class Governor:
 
     @staticmethod
     def _take_back(session: GovernedSession, call: Call) -> None:
-        """Undo a deposit whose answer was not written out; it may be asked for again."""
+        """Undo a deposit whose answer was not written out; it may be asked for again.
+
+        Attack: two connections wait for one call, the first answer is used, and the second one is
+        broken off. What was redeemed stays delivered, or asking again would give a second ticket.
+        """
         if call.call.granted_by == "answer" and call.ticket is not None and call.delivered:
             session.redeemed[call.ticket] -= 1
-        session.tickets.withdraw(call.call_id)
-        call.delivered = False
+            call.delivered = False
+        elif session.tickets.withdraw(call.call_id) is not None:
+            call.delivered = False
 
     async def _execute(
         self,
