@@ -10,6 +10,7 @@ from agp.contracts.policy import (
     Action,
     EffectKind,
     ExecAction,
+    ExecutableFacts,
     FetchAction,
     FileChange,
     HarnessAction,
@@ -340,6 +341,17 @@ def test_a_tool_shadowed_by_agent_writable_code_is_not_that_tool() -> None:
 
 
 @pytest.mark.parametrize(
+    "word", ["./python", "bin/python", f"{WORKSPACE}/python", "/usr/../x/python"]
+)
+def test_a_program_named_through_the_workspace_is_workspace_code(word: str) -> None:
+    """A link to the system's interpreter is bent by the agent between question and answer."""
+    link = ExecutableFacts(word=word, resolved="/usr/bin/python3", agent_writable=False)
+    world = World(workspace=WORKSPACE, cwd=WORKSPACE, executables=(link,))
+    effects = effects_of(ExecAction(argv=(word, "x.py")), world)
+    assert [e.kind for e in effects] == [EffectKind.EXEC_WORKSPACE]
+
+
+@pytest.mark.parametrize(
     "action",
     [
         ReadAction(path="a"),
@@ -431,6 +443,7 @@ def test_a_url_leads_where_every_client_goes(url: str, endpoint: Endpoint) -> No
         "http://1.2.3.256/",
         "http://a.0x",
         "http://a\x85b",
+        "http://ü@a.example",
     ],
 )
 def test_a_url_that_clients_read_differently_is_opaque(url: str) -> None:

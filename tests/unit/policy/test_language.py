@@ -10,7 +10,7 @@ import pytest
 
 from agp.contracts.policy import Decision, Grade, Tier
 from agp.errors import PolicyError
-from agp.policy.document import MAX_BYTES
+from agp.policy.document import MAX_BYTES, MAX_NODES
 from agp.policy.language import FILE_FIELDS, MATCH_FIELDS, RULE_FIELDS, load_policy_file
 from agp.policy.schema import policy_schema
 from tests.fakes.policy_world import rule
@@ -72,6 +72,7 @@ REFUSED = [
     Refused("bytes that are not UTF-8", HEAD.encode() + b"# ok\xff\n", "3:5", "UTF-8"),
     Refused("a control character", HEAD + "rules: \x07\n", "1:1", "not YAML"),
     Refused("a file above the cap", b"#" * (MAX_BYTES + 1), "1:1", "larger than"),
+    Refused("too many values", "- a\n" * MAX_NODES, f"{MAX_NODES}:3", "holds too much"),
     Refused("deep nesting", "[" * 5000, "1:14", "nested too deeply"),
     Refused("an unknown verdict", one("alow"), "4:46", "did you mean 'allow'"),
     Refused("no effect", one("allow", "{path: a}"), "4:20", "'effect'"),
