@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationError
 
 from agp.contracts.base import Contract, Digest
-from agp.errors import ConfigurationError
+from agp.daemon.files import read_regular
+from agp.errors import ConfigurationError, OverLimit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+SIZE_LIMIT = 1024 * 1024
+"""Bytes; a configuration has a few hundred."""
 
 
 class Config(Contract):
@@ -54,13 +59,15 @@ def load_config(path: Path) -> Config:
         ConfigurationError: naming the file, the line or the setting, and what it should be.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, limit=SIZE_LIMIT)
     except FileNotFoundError:
         return Config()
     except OSError as error:
         raise ConfigurationError(
             "the configuration cannot be read", where=str(path), why=error.strerror or ""
         ) from error
+    except OverLimit as error:
+        raise ConfigurationError(error.what, where=error.where) from error
     try:
         return Config.model_validate(_tuples(tomllib.loads(raw.decode("utf-8"))))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from anyio.abc import TaskGroup
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from agp.contracts.channel import ApprovalRequest
     from agp.contracts.intendant import Intendant
@@ -260,10 +261,15 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         projection = await anyio.to_thread.run_sync(_caught_up, home, journal)
         stack.callback(projection.close)
         store = AsyncStore(projection)
+        sealed, unprojected = anyio.create_memory_object_stream[Line](float("inf"))
+        # Closed after the group: the commit task hands over its last lines while it is stopped.
+        stack.enter_context(sealed)
+        stack.enter_context(unprojected)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         commit = GroupCommit(journal, clock)
         await tasks.start(commit.run)
-        await _project(tasks, commit, store, vault)
+        commit.on_sealed(sealed.send_nowait)
+        tasks.start_soon(_project, unprojected, store, vault)
         announcer = _Announcer(tasks)
         desk = ApprovalDesk(commit, clock, announcer)
         surveyor = HostSurveyor(home.root, SEARCH_PATH)
@@ -340,19 +346,13 @@ def _caught_up(home: Home, journal: JournalWriter) -> Store:
 
 
 async def _project(
-    tasks: TaskGroup, commit: GroupCommit, store: AsyncStore, vault: CallVault
+    lines: MemoryObjectReceiveStream[Line], store: AsyncStore, vault: CallVault
 ) -> None:
     """Feed the store, and drop the bodies of ended calls, in journal order, off the hot path."""
-    send, receive = anyio.create_memory_object_stream[Line](float("inf"))
-    commit.on_sealed(send.send_nowait)
-
-    async def project() -> None:
-        async for line in receive:
-            await store.apply(line)
-            if (call_id := _ended_call(line)) is not None:
-                await anyio.to_thread.run_sync(vault.drop_body, call_id)
-
-    tasks.start_soon(project)
+    async for line in lines:
+        await store.apply(line)
+        if (call_id := _ended_call(line)) is not None:
+            await anyio.to_thread.run_sync(vault.drop_body, call_id)
 
 
 def _ended_call(line: Line) -> CallId | None:
