@@ -82,6 +82,12 @@ class TerminalPrompt:
         for line in visible_lines(text, limit=_LONGEST_TEXT):
             self._put(line)
 
+    def say_shown(self, line: str) -> None:
+        """Write one line that has passed `display` already; behind a question if one stands."""
+        self._dropped += len(self._lines) == KEPT_LINES
+        self._lines.append(line)
+        self._changed.set()
+
     async def run(self) -> None:
         """Ask what waits and say what is to be said, until cancelled.
 

@@ -84,7 +84,7 @@ async def open_front(lease: Lease, *, terminal: bool) -> AsyncIterator[Front]:
                     now=lambda: datetime.now(UTC),
                     answer=front.answer,
                 )
-                front = Front(lease, Shown(prompt.say), prompt)
+                front = Front(lease, Shown(prompt.say_shown), prompt)
                 tasks.start_soon(prompt.run)
             tasks.start_soon(front.follow)
             yield front

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agp.contracts.sandbox import ExecResult
 
 _WIDTH = 160
-_OUTPUT = 400
+_OUTPUT = 600
 
 
 class Shown:
@@ -46,7 +46,8 @@ class Shown:
         elif item.type == "tool_use":
             self._write(f"  > {visible(item.tool)} {visible(item.text, limit=_WIDTH)}".rstrip())
         elif item.type == "tool_result" and item.refused:
-            self._write(f"    refused: {visible(item.text, limit=_OUTPUT)}")
+            text = item.text.removeprefix("<tool_use_error>").removesuffix("</tool_use_error>")
+            self._write(f"    refused: {visible(text, limit=_OUTPUT)}")
 
     def approval(self, request: ApprovalRequest) -> None:
         """A question waits, or was answered, and no prompt is shown here."""

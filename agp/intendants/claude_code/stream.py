@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Line = dict[str, JsonValue]
 
 _INVALID = "<tool_use_error>"
+_TELLING = ("command", "file_path", "url", "query", "pattern", "description", "skill")
+"""Members of a tool's input that tell a person what it is about, the best first."""
 
 
 class ClaudeStream:
@@ -132,10 +134,20 @@ def _spoken(said: Line) -> Iterable[StreamItem]:
     for block in _blocks(said):
         if block.get("type") == "tool_use":
             yield StreamItem(
-                type="tool_use", tool_use_id=_text(block, "id"), tool=_text(block, "name")
+                type="tool_use",
+                tool_use_id=_text(block, "id"),
+                tool=_text(block, "name"),
+                text=_gist(block.get("input")),
             )
         elif block.get("type") == "text":
             yield StreamItem(type="text", text=_text(block, "text"))
+
+
+def _gist(tool_input: JsonValue) -> str:
+    """Give the one member of an input that says most; for a person's eye, nothing is decided."""
+    if not isinstance(tool_input, dict):
+        return ""
+    return next((_text(tool_input, name) for name in _TELLING if name in tool_input), "")
 
 
 def _results(said: Line) -> Iterable[StreamItem]:
