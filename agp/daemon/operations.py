@@ -45,6 +45,7 @@ from agp.daemon.messages import (
     AttachSession,
     ClosedSession,
     EndSession,
+    HooksAlive,
     MediateCall,
     NoArgs,
     NoteSession,
@@ -137,7 +138,8 @@ class Operations:
         return write_value(await self._sessions.attach(read_args(AttachSession, args), connection))
 
     async def _session_hooks_alive(self, args: Reply, _: ControlConnection) -> Reply:
-        await self._sessions.hooks_alive(self._mine(read_args(OfSession, args)))
+        said = read_args(HooksAlive, args)
+        await self._sessions.hooks_alive(self._mine(said), said.view)
         return {}
 
     async def _session_note(self, args: Reply, _: ControlConnection) -> Reply:
@@ -168,6 +170,8 @@ class Operations:
         live = self._mine(said)
         for executed in said.executed:
             call = live.governed.calls.get(executed.tool_use_id)
+            if call is None and executed.tool_use_id in live.governed.executed_before:
+                continue
             if call is None or call.state not in _EXECUTED:
                 what = "executed_without_decision" if call is None else "executed_without_ticket"
                 await self._sessions.violated(

@@ -75,6 +75,9 @@ class Restorer:
         )
         if kept.harness_session is not None:
             governed.bind(kept.harness_session)
+        governed.counts = opened.counts
+        governed.violations = opened.violations
+        governed.executed_before = frozenset(opened.executed)
         lease = SessionLease(
             session_id=started.session_id,
             secret=kept.secret,

@@ -131,6 +131,8 @@ class Governor:
         digest = call_digest(session.intendant, proposed)
         if call is not None and call.digest != digest:
             return Exchange(Denied(reason="another call with this tool_use_id was decided already"))
+        if call is None and proposed.tool_use_id in session.executed_before:
+            return Exchange(Denied(reason="this call was answered already"))
         if call is None:
             call = Call(_new_call_id(), proposed, digest)
             try:
@@ -357,6 +359,8 @@ class Governor:
     async def _outcome(self, session: GovernedSession, said: OutcomeReported) -> None:
         """Write down an outcome; one without a redeemed ticket is a coverage violation."""
         call = session.calls.get(said.tool_use_id)
+        if call is None and said.tool_use_id in session.executed_before:
+            return
         if call is None or call.ticket is None:
             await self._violated(session, "executed_without_decision", said)
             return

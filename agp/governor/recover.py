@@ -18,6 +18,7 @@ from agp.contracts.journal import (
     CallDecided,
     ControlPaused,
     ControlResumed,
+    CoverageViolated,
     ExecutionFailed,
     ExecutionFinished,
     ExecutionOutcomeUnknown,
@@ -30,6 +31,8 @@ from agp.contracts.journal import (
     SessionStarted,
     TicketRedeemed,
 )
+from agp.contracts.policy import Decision
+from agp.governor.session import Counts
 from agp.journal.line import read_payload
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ _FOLDED = (
     ControlResumed,
     SandboxStarted,
     SandboxStopped,
+    CoverageViolated,
 )
 _KINDS = frozenset(model.kind.value for model in _FOLDED)
 
@@ -71,6 +75,12 @@ class OpenSession:
     """Questions without an end."""
     granted_by: dict[ApprovalId, list[str]] = field(default_factory=dict)
     """Who said yes so far, for a quorum that is not met."""
+    decided: dict[CallId, str] = field(default_factory=dict)
+    """Each call's tool_use_id."""
+    counts: Counts = field(default_factory=Counts)
+    executed: set[str] = field(default_factory=set)
+    """Which tool_use_ids had their grant redeemed: the harness may have run them."""
+    violations: int = 0
     mount_points: tuple[str, ...] = ()
     """Created by the view that is not known to have stopped."""
 
@@ -126,8 +136,14 @@ def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PL
             sessions[said.session_id].mount_points = ()
         case CallDecided():
             recovery.journaled.add(said.call_id)
+            if said.session_id in sessions:
+                _count(sessions[said.session_id], said)
+        case CoverageViolated() if said.session_id in sessions:
+            sessions[said.session_id].violations += 1
         case TicketRedeemed() if said.session_id in sessions:
-            sessions[said.session_id].redeemed[said.call_id] = said
+            session = sessions[said.session_id]
+            session.redeemed[said.call_id] = said
+            session.executed.add(session.decided.get(said.call_id, ""))
         case ExecutionFinished() | ExecutionFailed() | ExecutionOutcomeUnknown():
             if said.session_id in sessions:
                 sessions[said.session_id].redeemed.pop(said.call_id, None)
@@ -139,6 +155,22 @@ def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PL
                     session.granted_by.setdefault(said.approval_id, []).append(said.approver)
         case ApprovalGranted() | ApprovalDenied() | ApprovalExpired() | ApprovalCancelled():
             for session in sessions.values():
-                session.asked.pop(said.approval_id, None)
+                ended = session.asked.pop(said.approval_id, None)
+                if ended is not None and not isinstance(said, ApprovalGranted):
+                    session.counts.denied += 1
         case _:
             pass
+
+
+def _count(session: OpenSession, said: CallDecided) -> None:
+    """Take one decision into the session's books, as the loop did when it was made."""
+    session.decided[said.call_id] = said.tool_use_id
+    counts = session.counts
+    counts.calls += 1
+    match said.decision:
+        case Decision.ALLOW:
+            counts.allowed += 1
+        case Decision.REQUIRE:
+            counts.asked += 1
+        case Decision.DENY:
+            counts.denied += 1

@@ -135,7 +135,11 @@ class GovernedSession:
         self.violations = 0
         """Coverage violations so far; one is enough to fail the run."""
         self.counts = Counts()
+        self.executed_before: frozenset[str] = frozenset()
+        """Which tool_use_ids may have run before the daemon restarted: never decided again."""
         self.ended = False
+        self.uncovered: Callable[[], tuple[str, ...]] = tuple
+        """Names the executing places that the session's view has lost its masks over."""
         self.hooks_seen = anyio.Event()
         """Set by the first SessionStart on this listener."""
 
