@@ -22,7 +22,7 @@ from agp.contracts.display import visible
 from agp.contracts.gateway import ControlOp
 from agp.daemon.ended import Ended
 from agp.daemon.guard import guarded
-from agp.daemon.messages import ReconcileSession
+from agp.daemon.messages import LiveView, ReconcileSession
 from agp.daemon.shipped import shipped
 from agp.errors import MessageRefused, RunRefused
 from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from agp.daemon.home import Home
     from agp.daemon.lease import Lease
     from agp.daemon.plans import Planned
+    from agp.sandbox.spawn import Spawn
 
 _LINE_LIMIT: Final = 64 * 1024 * 1024
 _STDERR_KEPT: Final = 4000
@@ -64,10 +65,11 @@ class HarnessRun:
         self._alive = anyio.Event()
         self._stderr = b""
         self._killed = ""
+        self._places = plan_places(planned.workspace)
 
     async def run(self) -> Ended:
         """Carry the run through its six steps."""
-        places = plan_places(self._planned.workspace)
+        places = self._places
         view = self._view(places)
         async with guarded(
             self._lease, places, grade=self._planned.grade, profile=view.digest
@@ -103,13 +105,13 @@ class HarnessRun:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._deadline, process)
-                    await self._read(process, tasks)
+                    await self._read(process, spawn, tasks)
                     tasks.cancel_scope.cancel()
             finally:
                 await spawn.end(process)
         return process.returncode or 0
 
-    async def _read(self, process: Process, tasks: TaskGroup) -> None:
+    async def _read(self, process: Process, spawn: Spawn, tasks: TaskGroup) -> None:
         if process.stdout is None or process.stderr is None:
             raise RunRefused("the harness has no streams")
         tasks.start_soon(self._keep_stderr, process.stderr)
@@ -121,7 +123,10 @@ class HarnessRun:
                 self._items.append(item)
                 self._front.shown.item(item)
             if not self._alive.is_set() and hooks_alive(self._items):
-                await self._lease.show_hooks_alive()
+                pid = spawn.status().pid
+                if pid is None:
+                    raise RunRefused("bubblewrap did not name the view's first process")
+                await self._lease.show_hooks_alive(LiveView(pid=pid, places=self._places))
                 self._alive.set()
         with anyio.move_on_after(_GRACE_S):
             await process.wait()

@@ -16,8 +16,9 @@ import anyio
 from agp.contracts.gateway import ControlNotice, ControlOp
 from agp.daemon.messages import (
     AttachSession,
+    HooksAlive,
+    LiveView,
     NoteSession,
-    OfSession,
     OpenedSession,
     OpenSession,
     read_args,
@@ -52,7 +53,7 @@ class Lease:
         """Why the lease has ended; from then on everything raises it."""
         self._arrived, self._notices = anyio.create_memory_object_stream[ControlNotice](math.inf)
         self.session: OpenedSession
-        self.hooks_alive = False
+        self._view: LiveView | None = None
 
     async def ask(self, op: ControlOp, args: Contract) -> dict[str, JsonValue]:
         """Ask one operation for this session; after a break it waits for the daemon's return.
@@ -76,10 +77,11 @@ class Lease:
         )
         await self.ask(ControlOp.SESSION_NOTE, note)
 
-    async def show_hooks_alive(self) -> None:
+    async def show_hooks_alive(self, view: LiveView) -> None:
         """Say that the stream shows live hooks; returns once model traffic may flow."""
-        await self.ask(ControlOp.SESSION_HOOKS_ALIVE, OfSession.model_validate(self.claim()))
-        self.hooks_alive = True
+        args = HooksAlive.model_validate({**self.claim(), "view": view})
+        await self.ask(ControlOp.SESSION_HOOKS_ALIVE, args)
+        self._view = view
 
     async def follow(self, heard: Notice) -> None:
         """Hand on notices for ever, across breaks.
@@ -153,7 +155,7 @@ class Lease:
             {
                 **self.claim(),
                 "fencing_token": self.session.fencing_token,
-                "hooks_alive": self.hooks_alive,
+                "view": self._view,
             }
         )
         self._take(client, await client.call(ControlOp.SESSION_ATTACH, write_value(args)))

@@ -12,6 +12,7 @@ from agp.contracts.control import CallStory
 from agp.contracts.intendant import ToolCall
 from agp.contracts.policy import Grade
 from agp.errors import MessageRefused
+from agp.sandbox.places import PlacesPlan
 
 
 class NoArgs(Contract):
@@ -55,11 +56,26 @@ class OfSession(Contract):
     secret: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class LiveView(Contract):
+    """The view in which a harness lives, so that its masks can be looked at before each grant."""
+
+    pid: Annotated[int, Field(gt=1)]
+    """Of the view's pid 1, in the host's numbers."""
+    places: PlacesPlan
+
+
+class HooksAlive(OfSession):
+    """`session.hooks_alive`: the stream shows the SessionStart hook started and answered."""
+
+    view: LiveView
+
+
 class AttachSession(OfSession):
     """`session.attach`: a launcher comes back after the daemon was away."""
 
     fencing_token: int
-    hooks_alive: bool
+    view: LiveView | None
+    """None: the hooks had not shown themselves alive before the break."""
 
 
 class NoteSession(OfSession):

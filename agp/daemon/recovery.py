@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from pydantic import ValidationError
 
-from agp.contracts.intendant import Intendant, ToolCall
+from agp.contracts.intendant import Denied, Intendant, ToolCall
 from agp.contracts.journal import (
     ApprovalCancelled,
     ApprovalRequested,
@@ -60,6 +61,7 @@ class Restorer:
                 continue
             live.mount_points = opened.mount_points
             self.shelf.open_workspace(opened.started.workspace)
+            await self._executing(live, opened)
             await self._redeemed(live, opened)
             await self._asked(live, opened)
             self.sessions.adopt(live)
@@ -90,20 +92,24 @@ class Restorer:
             governed, started, opened.started_at, lease, kept.view_uid, kept.model_upstream
         )
 
+    async def _executing(self, live: LiveSession, opened: OpenSession) -> None:
+        """Calls that the daemon executed itself died with it: said, and never executed again."""
+        for call_id in sorted(opened.executing):
+            await self._unknown(opened, call_id, "the daemon ended while it ran")
+            with suppress(AgpError):
+                call, _ = await self._call(live.governed, call_id)
+                call.state = CallState.ENDED
+                call.rule(Denied(reason="AGP ended while this call ran; see what it has done"))
+                live.governed.calls[call.call.tool_use_id] = call
+
     async def _redeemed(self, live: LiveSession, opened: OpenSession) -> None:
         """Calls that may be running: their outcome is still welcome."""
         for call_id in opened.redeemed:
             try:
                 call, _ = await self._call(live.governed, call_id)
             except AgpError:
-                await self.record.append(
-                    ExecutionOutcomeUnknown(
-                        session_id=live.session_id,
-                        call_id=call_id,
-                        reason="the daemon restarted and the call's body is gone",
-                    ),
-                    actor="agp",
-                )
+                why = "the daemon restarted and the call's body is gone"
+                await self._unknown(opened, call_id, why)
                 continue
             call.state = CallState.REDEEMED
             call.delivered = True
@@ -150,9 +156,19 @@ class Restorer:
             actor="agp",
         )
 
+    async def _unknown(self, opened: OpenSession, call_id: CallId, reason: str) -> None:
+        await self.record.append(
+            ExecutionOutcomeUnknown(
+                session_id=opened.started.session_id, call_id=call_id, reason=reason
+            ),
+            actor="agp",
+        )
+
     async def _close(self, opened: OpenSession, reason: str) -> None:
         for asked in opened.asked.values():
             await self._cancel(asked)
+        for call_id in sorted({*opened.redeemed, *opened.executing}):
+            await self._unknown(opened, call_id, "its session could not be taken up")
         await clear_left_overs(
             self.home, self.record, opened.started.session_id, opened.mount_points
         )

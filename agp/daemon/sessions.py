@@ -36,13 +36,19 @@ from agp.contracts.journal import (
 )
 from agp.contracts.session import SessionLease
 from agp.daemon.live import LeaseFile, LiveSession, check_lease
-from agp.daemon.messages import AttachSession, EndSession, OpenedSession, OpenSession
+from agp.daemon.messages import (
+    AttachSession,
+    EndSession,
+    LiveView,
+    OpenedSession,
+    OpenSession,
+)
 from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised
 from agp.gateway.ask import AskListener, Exchange
 from agp.governor.session import GovernedSession
 from agp.sandbox.connect import parse_target
 from agp.sandbox.egress import ConnectProxy, Egress, ModelRelay
-from agp.sandbox.places import remove_created
+from agp.sandbox.places import missing_masks, remove_created
 from agp.sandbox.survivors import survivors
 
 if TYPE_CHECKING:
@@ -167,7 +173,8 @@ class Sessions:
             live.lease.model_dump() | {"fencing_token": args.fencing_token + 1, "status": "held"}
         )
         LeaseFile.of(live).save(self._home, live.session_id)
-        if args.hooks_alive:
+        if args.view is not None:
+            self._watch_masks(live, args.view)
             live.gate.set()
         await self._hold(live, connection)
         return self._opened(live)
@@ -178,7 +185,7 @@ class Sessions:
         self.opened.set()
         self._tasks.start_soon(self._await_return, live)
 
-    async def hooks_alive(self, live: LiveSession) -> None:
+    async def hooks_alive(self, live: LiveSession, view: LiveView) -> None:
         """Open the way to the model: the stream *and* this listener have seen SessionStart.
 
         Raises:
@@ -194,7 +201,16 @@ class Sessions:
                 fix="run `agp doctor`; nothing was sent to a model",
             )
         LeaseFile.of(live).save(self._home, live.session_id)
+        self._watch_masks(live, view)
         live.gate.set()
+
+    @staticmethod
+    def _watch_masks(live: LiveSession, view: LiveView) -> None:
+        """Look before each grant whether the view's executing places are still covered.
+
+        On the host, `git config` or removing a place takes a mask away inside (measured, ADR 0006).
+        """
+        live.governed.uncovered = partial(uncovered, view)
 
     async def violated(self, live: LiveSession, what: str, detail: str) -> None:
         """Journal a coverage violation; one is enough to fail the run."""
@@ -397,6 +413,15 @@ class Sessions:
             EgressRefused(session_id=live.session_id, target=target[:300], reason=reason[:300]),
             actor=f"agent:{live.session_id}",
         )
+
+
+def uncovered(view: LiveView) -> tuple[str, ...]:
+    """Name the masks that a live view has lost; one that cannot be looked at has lost them all."""
+    try:
+        mounts = Path(f"/proc/{view.pid}/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return view.places.places or (view.places.workspace,)
+    return missing_masks(view.places, mounts)
 
 
 async def clear_left_overs(

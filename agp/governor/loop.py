@@ -44,7 +44,7 @@ from agp.contracts.journal import (
 )
 from agp.errors import AgpError, OverLimit
 from agp.governor.decide import canonical_of
-from agp.governor.session import Call, CallState, GovernedSession
+from agp.governor.session import Call, CallState, Execution, GovernedSession
 from agp.governor.tickets import TicketKey, input_digest
 from agp.journal.redact import redact_text
 
@@ -149,15 +149,21 @@ class Governor:
         proposed: ToolCall,
         execute: Callable[[], Awaitable[ExecResult]],
     ) -> Mediated:
-        """Decide one call, and execute it here where it is allowed."""
-        if proposed.tool_use_id in session.calls:
+        """Decide one call, and execute it here where it is allowed; once, however often asked.
+
+        A launcher that was cut off asks again after its return, and joins the decision.
+        """
+        call = session.calls.get(proposed.tool_use_id)
+        digest = call_digest(session.intendant, proposed)
+        if call is not None and call.digest != digest:
             return Mediated(Denied(reason="another call with this tool_use_id was decided already"))
-        call = Call(_new_call_id(), proposed, call_digest(session.intendant, proposed))
-        try:
-            session.admit(call)
-        except OverLimit as error:
-            return Mediated(Denied(reason=error.what))
-        self._tasks.start_soon(self._decide, session, call)
+        if call is None:
+            call = Call(_new_call_id(), proposed, digest)
+            try:
+                session.admit(call)
+            except OverLimit as error:
+                return Mediated(Denied(reason=error.what))
+            self._tasks.start_soon(self._decide, session, call)
         await self._wait(call)
         if not isinstance(call.ruling, Allowed) or call.delivered:
             ruling = call.ruling or Denied(reason="no decision was made")
@@ -170,6 +176,8 @@ class Governor:
         refusal = self._not_of(session, asked.harness_session) or self._why_no_grant()
         if session.ended:
             refusal = "this session has ended"
+        elif lost := session.uncovered():
+            refusal = await self._end_uncovered(session, lost)
         ticket = None
         if refusal is None:
             canonical = session.intendant.canonical_input(asked.tool, asked.raw_input, asked.cwd)
@@ -215,8 +223,17 @@ class Governor:
         self._tasks.start_soon(self._grace, call)
 
     async def end(self, session: GovernedSession, cause: CancelCause) -> None:
-        """Close a session's books: nothing of it can be granted or redeemed any more."""
+        """Close a session's books: nothing of it can be granted or redeemed any more.
+
+        What AGP itself executes for it has ended when this returns: whoever then uncovers the
+        workspace's executing places uncovers them to nobody.
+        """
         session.ended = True
+        running = [call.execution for call in session.calls.values() if call.execution is not None]
+        for execution in running:
+            execution.stop.cancel()
+        for execution in running:
+            await execution.over.wait()
         for call in list(session.calls.values()):
             if call.approval_id is not None:
                 await self._desk.cancel(call.approval_id, cause)
@@ -322,7 +339,28 @@ class Governor:
         ruling: Allowed,
         execute: Callable[[], Awaitable[ExecResult]],
     ) -> Mediated:
-        """Intent, effect, outcome: in this order, each durable before the next."""
+        """Intent, effect, outcome: in this order, each durable before the next.
+
+        The scope is known to `end` before the intent is written: a session that was killed
+        between the two runs nothing.
+        """
+        with anyio.CancelScope() as stop:
+            call.execution = Execution(stop)
+            try:
+                return await self._executed(session, call, ruling, execute)
+            finally:
+                call.execution.over.set()
+        return Mediated(Denied(reason="the session was ended while this call ran"))
+
+    async def _executed(
+        self,
+        session: GovernedSession,
+        call: Call,
+        ruling: Allowed,
+        execute: Callable[[], Awaitable[ExecResult]],
+    ) -> Mediated:
+        if session.ended:
+            return Mediated(Denied(reason="this session has ended"))
         await self._record.append(
             ExecutionStarted(
                 session_id=session.session_id, call_id=call.call_id, reported_by="agp"
@@ -443,6 +481,23 @@ class Governor:
         if harness_session != session.harness_session:
             return "this is not the session that was opened here"
         return None
+
+    async def _end_uncovered(self, session: GovernedSession, lost: tuple[str, ...]) -> str:
+        """End a session whose executing places lie open: nothing more is granted in it."""
+        session.ended = True
+        session.violations += 1
+        await self._record.append(
+            CoverageViolated(
+                session_id=session.session_id,
+                what="executing_place_changed",
+                detail=f"no longer covered: {', '.join(lost)}"[:500],
+            ),
+            actor="agp",
+        )
+        return (
+            "an executing place of the workspace is no longer covered (was it changed on the host"
+            " meanwhile?); nothing more is granted in this session"
+        )
 
     async def _ticket_expired(
         self, session: GovernedSession, call_id: CallId, key: TicketKey

@@ -22,6 +22,7 @@ from agp.contracts.journal import (
     ExecutionFailed,
     ExecutionFinished,
     ExecutionOutcomeUnknown,
+    ExecutionStarted,
     Line,
     Payload,
     SandboxStarted,
@@ -46,6 +47,7 @@ _FOLDED = (
     SessionReaped,
     CallDecided,
     TicketRedeemed,
+    ExecutionStarted,
     ExecutionFinished,
     ExecutionFailed,
     ExecutionOutcomeUnknown,
@@ -71,6 +73,8 @@ class OpenSession:
     started_at: str
     redeemed: dict[CallId, TicketRedeemed] = field(default_factory=dict)
     """Redeemed calls without an outcome."""
+    executing: set[CallId] = field(default_factory=set)
+    """Calls that the daemon itself executed when it went down: they died with it."""
     asked: dict[ApprovalId, ApprovalRequested] = field(default_factory=dict)
     """Questions without an end."""
     granted_by: dict[ApprovalId, list[str]] = field(default_factory=dict)
@@ -101,6 +105,7 @@ class Recovery:
             for session in self.sessions.values()
             for call_id in (
                 *session.redeemed,
+                *session.executing,
                 *(asked.call_id for asked in session.asked.values()),
             )
         )
@@ -144,9 +149,12 @@ def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PL
             session = sessions[said.session_id]
             session.redeemed[said.call_id] = said
             session.executed.add(session.decided.get(said.call_id, ""))
+        case ExecutionStarted(reported_by="agp") if said.session_id in sessions:
+            sessions[said.session_id].executing.add(said.call_id)
         case ExecutionFinished() | ExecutionFailed() | ExecutionOutcomeUnknown():
             if said.session_id in sessions:
                 sessions[said.session_id].redeemed.pop(said.call_id, None)
+                sessions[said.session_id].executing.discard(said.call_id)
         case ApprovalRequested() if said.session_id in sessions:
             sessions[said.session_id].asked[said.approval_id] = said
         case ApprovalGranted() if not said.complete:

@@ -25,6 +25,8 @@ from agp.errors import IntegrityError, OverLimit
 from agp.governor.tickets import TicketBook, TicketKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agp.contracts.base import ApprovalId, CallId, Digest, SessionId
     from agp.contracts.intendant import Intendant, Ruling, ToolCall
     from agp.contracts.policy import Grade, Verdict
@@ -62,6 +64,15 @@ CALL_TRANSITIONS: Final = MappingProxyType(
 
 
 @dataclass
+class Execution:
+    """A call that AGP itself executes."""
+
+    stop: anyio.CancelScope
+    over: anyio.Event = field(default_factory=anyio.Event)
+    """Set when nothing of it is left and its last line is written."""
+
+
+@dataclass
 class Call:
     """One tool call on its way."""
 
@@ -83,6 +94,7 @@ class Call:
     """Hook connections that wait for the ruling now."""
     attached: anyio.Event = field(default_factory=anyio.Event)
     """Set while somebody waits; replaced when the last one is gone."""
+    execution: Execution | None = None
     delivered: bool = False
     """An answer that allows was written out whole; it is never given a second time."""
 

@@ -612,3 +612,19 @@ async def test_a_background_call_is_recorded_as_started_and_its_end_as_unknown()
 
         assert h.record.kinds[-1] == "execution.outcome_unknown"
         assert h.session.calls["toolu_1"].state is CallState.ENDED
+
+
+async def test_a_session_whose_masks_are_lost_redeems_nothing_more() -> None:
+    """On the host a mask can be taken away; the next grant hook finds out."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        h.session.uncovered = lambda: ("/w/.git/hooks",)
+
+        assert isinstance(await h.redeem(call), Denied)
+        h.session.uncovered = tuple
+        assert isinstance(await h.redeem(call), Denied)
+
+        violated = [p for _, p in h.record.events if p.kind.value == "coverage.violated"]
+        assert len(violated) == 1
+        assert h.session.violations == 1
