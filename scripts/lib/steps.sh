@@ -25,10 +25,10 @@ step() {
 static_steps() {
   local bin hook
   bin=$(dirname "$1")
-  step format "$bin/ruff" format --check . scripts/docs hooks/*
-  step lint "$bin/ruff" check . scripts/docs hooks/*
+  step format "$bin/ruff" format --check . scripts/docs hooks/agp-*
+  step lint "$bin/ruff" check . scripts/docs hooks/agp-*
   step types "$bin/mypy" agp
-  for hook in hooks/*; do step "types $hook" "$bin/mypy" "$hook"; done
+  for hook in hooks/agp-*; do step "types $hook" "$bin/mypy" "$hook"; done
   step imports "$bin/lint-imports"
   step docs "$1" scripts/docs
 }

@@ -29,7 +29,7 @@ copy_for_ordinary() {
   mkdir "$tree" "$work/home" "$work/reports"
   git -c safe.directory="$PWD" ls-files -z --cached --others --exclude-standard |
     tar --create --null --ignore-failed-read --files-from - | tar --extract --directory "$tree"
-  cp -r .harness "$tree/"
+  cp -a .harness "$tree/" # npm hard-links its binary; that must stay so
   (cd "$tree" && make_venv "$work/venv")
   chmod -R a+rX "$work"
   chown -R "$ORDINARY:$ORDINARY" "$tree" "$work/home" "$work/reports"
