@@ -160,6 +160,9 @@ def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
     program = next((one for one in world.executables if one.word == argv[0]), None)
     if program is None or program.resolved is None:
         yield _opaque(f"the program {argv[0]} was not found")
+        # What it asks for is known by its name, found or not.
+        if privilege := _meaning(argv).privilege:
+            yield Effect(kind=EffectKind.PRIVILEGE, subject=privilege)
         return
     if program.agent_writable or _named_inside(argv[0], world):
         yield from _run_workspace(program.resolved)

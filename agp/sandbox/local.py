@@ -39,6 +39,10 @@ _GUARD: Final = (
     REPORT,
 )
 ENVIRONMENT: Final = (
+    # A directory that looks like a bare repository is none: its config could name programs.
+    ("GIT_CONFIG_COUNT", "1"),
+    ("GIT_CONFIG_KEY_0", "safe.bareRepository"),
+    ("GIT_CONFIG_VALUE_0", "explicit"),
     ("HOME", "/tmp"),  # noqa: S108 - the view's own, private /tmp
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),

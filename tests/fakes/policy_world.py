@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WORKSPACE = "/work/repo"
 HOME = "/home/agent"
 AGP = "/home/operator/.agp"
-ABSENT = frozenset({"no-such-program"})
+ABSENT = frozenset({"no-such-program", "doas"})
 _PLACES = (".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json")
 _WRITABLE = (WORKSPACE, HOME, "/tmp")
 

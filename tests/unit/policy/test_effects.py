@@ -225,6 +225,7 @@ COMMANDS = [
     ("./build.sh", (f"exec_workspace({R}build.sh)",)),
     ("/tmp/x", ("exec_workspace(/tmp/x)",)),
     ("no-such-program", ("opaque(the program no-such-program was not found)",)),
+    ("doas ls", ("opaque(the program doas was not found)", "privilege(root)")),
     ("mytool /home/operator/.agp/keys", ("govern(/home/operator/.agp/keys)",)),
     ("cat /home/operator/.agp/keys", ("govern(/home/operator/.agp/keys)",)),
     ("echo /home/operator/.agp/keys", ("exec(echo /home/operator/.agp/keys) [understood]",)),
