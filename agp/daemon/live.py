@@ -41,6 +41,8 @@ class LiveSession:
     """Set once the hooks have shown themselves alive: model traffic may flow."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the session's sockets."""
+    serving: bool = False
+    """The sockets are open: they outlive a launcher that went away and comes back."""
     attached: anyio.Event = field(default_factory=anyio.Event)
     """Set by a launcher that came back; replaced when it goes away."""
     refused: int = 0

@@ -258,11 +258,12 @@ class Sessions:
                 await live.connection.notify(ControlNotice(notice="daemon_stopping"))
 
     async def _hold(self, live: LiveSession, connection: ControlConnection) -> None:
-        """Open the session's sockets and watch its launcher."""
+        """Open the session's sockets, where they are not open yet, and watch its launcher."""
         live.connection = connection
         live.attached.set()
-        live.scope = anyio.CancelScope()
-        await self._tasks.start(self._serve_sockets, live)
+        if not live.serving:
+            live.scope = anyio.CancelScope()
+            await self._tasks.start(self._serve_sockets, live)
         self._tasks.start_soon(self._watch, live, connection)
 
     async def _serve_sockets(
@@ -293,8 +294,12 @@ class Sessions:
                         str(directory / "model.sock"), parse_target(live.model_upstream), egress
                     )
                     await sockets.start(relay.serve)
+                live.serving = True
                 task_status.started()
-                await anyio.sleep_forever()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    live.serving = False
 
     async def _hear(self, live: LiveSession, request: HookRequest, peer: Peer) -> Exchange:
         """Answer one hook; whatever is not understood is a refusal in the harness's words."""
