@@ -91,6 +91,20 @@ def wrap(text: str, width: int) -> list[str]:
     return [*rows, "".join(row)]
 
 
+def wrap_words(text: str, width: int) -> list[str]:
+    """Break prose behind a blank where there is one in the row's second half; else as `wrap`."""
+    rows: list[str] = []
+    while True:
+        row = wrap(text, width)[0]
+        if row == text:
+            return [*rows, row]
+        blank = row.rfind(" ") + 1
+        if blank > len(row) // 2:
+            row = row[:blank]
+        rows.append(row)
+        text = text[len(row) :]
+
+
 def fit(text: str, width: int) -> str:
     """Cut a text that is safe to show to one row, from the left: the end is what is typed."""
     while sum(map(_cells, text)) > width:
@@ -135,7 +149,7 @@ def _facts(request: ApprovalRequest, cut: Cut, page: _Page) -> Iterator[tuple[st
     yield "why", f"rule {visible(request.rule_id)}: {visible(request.reason, limit=600)}"
     yield from _effects(request, cut)
     for text in request.cannot_see:
-        yield "unseen", f"the policy cannot look into {visible(text, limit=400)}"
+        yield "unseen", f"the policy cannot see inside: {visible(text, limit=400)}"
     yield from _people(request)
     yield "until", _until(request.expires_at, page.now)
 
@@ -172,7 +186,7 @@ def _span(seconds: float) -> str:
 
 
 def _labelled(label: str, text: str, page: _Page) -> list[str]:
-    rows = wrap(text, page.width - _LABEL - 4)
+    rows = wrap_words(text, page.width - _LABEL - 4)
     start = f"{label:<{_LABEL}}"
     if page.colour and label:
         start = f"{WARN if label == 'unseen' else BOLD}{start}{PLAIN}"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agp.channels.effect_words import LABEL_WORDS, WORDS, by_gravity, in_words
-from agp.channels.layout import NARROWEST, fit, render, render_whole, time_left, wrap
+from agp.channels.layout import NARROWEST, fit, render, render_whole, time_left, wrap, wrap_words
 from agp.contracts.policy import Effect, EffectKind, Label
 from tests.fakes.requests import NOW, request
 
@@ -44,7 +44,7 @@ def test_a_question_says_what_where_why_until_when_and_who_asks():
         "why      rule ask-push: a push leaves this machine",
         "it       connects to github.example:443",
         "         runs git push origin main",
-        "unseen   the policy cannot look into node -e '…'",
+        "unseen   the policy cannot see inside: node -e '…'",
         "who      2 of uid:1000, uid:1001",
         "         yes so far: uid:1001",
         "until    2026-11-20 12:09:30 UTC, in 9 min",
@@ -156,8 +156,8 @@ def test_text_of_the_agent_stands_behind_an_indent_or_a_gutter_of_ours(text: str
 
 @given(text=st.text(max_size=200), width=st.integers(2, 40))
 def test_wrapping_loses_nothing_and_fits(text: str, width: int):
-    rows = wrap(text, width)
-    assert "".join(rows) == text
-    assert all(cells(row) <= width for row in rows)
+    for rows in (wrap(text, width), wrap_words(text, width)):
+        assert "".join(rows) == text
+        assert all(cells(row) <= width for row in rows)
     assert cells(fit(text, width)) <= width
     assert text.endswith(fit(text, width))
