@@ -56,15 +56,22 @@ class Lease:
         self._view: LiveView | None = None
 
     async def ask(self, op: ControlOp, args: Contract) -> dict[str, JsonValue]:
-        """Ask one operation for this session; after a break it waits for the daemon's return.
+        """Ask one operation for this session; after a break it is asked again of the next daemon.
+
+        Nothing runs twice by that: a call is joined to its decision, the rest is notes.
 
         Raises:
             AgpError: the daemon's own failure, or the end of the lease.
         """
-        await self._back.wait()
-        if self._over is not None:
-            raise self._over
-        return await self._client.call(op, write_value(args))
+        while True:
+            await self._back.wait()
+            if self._over is not None:
+                raise self._over
+            client = self._client
+            try:
+                return await client.call(op, write_value(args))
+            except DaemonAway:
+                self._broken(client)
 
     def claim(self) -> dict[str, str]:
         """Give what every message of this session carries."""
@@ -126,6 +133,11 @@ class Lease:
             async for notice in client.notices():
                 self._arrived.send_nowait(notice)
         except DaemonAway:
+            self._broken(client)
+
+    def _broken(self, client: ControlClient) -> None:
+        """Let whoever asks wait: this connection has ended, whoever notices it first."""
+        if client is self._client and self._back.is_set() and self._over is None:
             self._back = anyio.Event()
 
     async def _come_back(self) -> AgpError:

@@ -227,7 +227,7 @@ def open_session(wire: Wire, workspace: Path, *, intendant: str = "claude-code")
 def start_daemon(house: House) -> int:
     """Start the daemon as a person does; its pid."""
     done = house.agp("daemon", "start", "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return int(json.loads(done.stdout)["pid"])
 
 
@@ -242,3 +242,10 @@ def daemon_process(house: House, *, flags: tuple[str, ...] = ()) -> subprocess.P
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def write_policy(house: House, *rules: str) -> None:
+    """Write the operator's own policy: each rule a flow mapping; the shipped pack stays."""
+    listed = "".join(f"  - {{{rule}}}\n" for rule in rules)
+    house.home.policy.write_text(f"version: 1\ndefault: require\nrules:\n{listed}")
+    house.home.policy.chmod(0o600)
