@@ -81,7 +81,7 @@ def test_without_a_home_every_command_names_init(
 
 
 @pytest.mark.parametrize(
-    "line", ["status", "sessions", "approvals", "pause", "resume", "approve otter-1", "kill --all"]
+    "line", ["status", "approvals", "pause", "resume", "approve otter-1", "kill --all"]
 )
 def test_without_a_daemon_every_question_says_that_it_is_away(
     line: str, home: Path, capsys: pytest.CaptureFixture[str]
