@@ -94,8 +94,8 @@ class HostSurveyor:
             in_workspace=in_workspace,
             in_agp=any(_below(resolved, ours) for ours in self._ours),
             executing_place=place,
-            agent_writable=(in_workspace and not place)
-            or any(_below(resolved, own) for own in _VIEW_OWN),
+            agent_writable=not place
+            and (in_workspace or any(_below(resolved, own) for own in _VIEW_OWN)),
             secret=is_secret(resolved),
         )
 

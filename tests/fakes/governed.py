@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import posixpath
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +17,7 @@ from agp.contracts.base import ApprovalId, CallId, Digest, RuleId, SessionId
 from agp.contracts.channel import ApprovalRequest, FileHash
 from agp.contracts.gateway import HookReply, HookRequest
 from agp.contracts.intendant import HookMessage, Ruling, ToolCall
-from agp.contracts.journal import Payload, Sealed
+from agp.contracts.journal import KeyRevoked, KeyRotated, Payload, Sealed
 from agp.contracts.policy import (
     Action,
     Decision,
@@ -31,9 +33,16 @@ from agp.contracts.policy import (
     World,
 )
 from agp.contracts.strict_json import canonical_json, parse_json
-from agp.errors import JournalBroken, NotBuilt
+from agp.daemon.survey import is_executing_place, is_secret
+from agp.errors import ConfigurationError, JournalBroken, MessageRefused, NotBuilt
+from agp.journal.calls import StoredCall
+from agp.journal.commitment import SALT_BYTES
+from agp.journal.keys import Signer
+from agp.journal.line import Draft, seal
+from agp.journal.writer import own_kinds
 
 ZERO = Digest("0" * 64)
+_SIGNER = Signer(bytes(range(32)), "agp.test/fake")
 SESSION = SessionId("s-0123456789ab")
 WORKSPACE = "/w"
 
@@ -57,21 +66,34 @@ class FakeClock:
 
 
 class FakeRecord:
-    """A journal in memory that can break, for good, as the real one does."""
+    """A journal in memory: refuses, shields and breaks for good as the real one does."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Payload]] = []
         self.broken = False
         self.hold: anyio.Event | None = None
+        """Until it is set nothing becomes durable, and no caller comes back, cancelled or not."""
 
     async def append(self, payload: Payload, *, actor: str) -> Sealed:
-        if self.hold is not None:
-            await self.hold.wait()
-        await asyncio.sleep(0)
+        if isinstance(payload, KeyRotated | KeyRevoked):
+            raise NotBuilt("changing the signing key is not built yet")
+        if type(payload) in own_kinds():
+            raise MessageRefused("only the journal's writer seals this kind")
         if self.broken:
             raise JournalBroken("the journal is broken")
+        with anyio.CancelScope(shield=True):
+            if self.hold is not None:
+                await self.hold.wait()
+            await asyncio.sleep(0)
+        if self.broken:
+            raise JournalBroken("the journal is broken")
+        draft = Draft(payload, actor, "2026-11-20T12:00:00.000000Z")
+        sealed = seal(draft, seq=len(self.events) + 1, prev_hash=self._head, signer=_SIGNER)
+        self._head = sealed.line.hash
         self.events.append((actor, payload))
-        return Sealed(seq=len(self.events), hash=ZERO, ts="2026-11-20T12:00:00.000000Z")
+        return Sealed(seq=sealed.line.seq, hash=sealed.line.hash, ts=sealed.line.ts)
+
+    _head = ZERO
 
     @property
     def kinds(self) -> list[str]:
@@ -82,16 +104,28 @@ class FakeRecord:
 
 
 class FakeBodies:
-    """Call bodies in memory."""
+    """Call bodies and salts in memory; a salt outlives its body."""
 
     def __init__(self) -> None:
-        self.held: dict[CallId, tuple[bytes, bytes]] = {}
+        self._held: dict[CallId, StoredCall] = {}
 
     def put(self, call_id: CallId, body: bytes, salt: bytes) -> None:
-        self.held[call_id] = (body, salt)
+        if len(salt) != SALT_BYTES:
+            raise ConfigurationError("a call's salt is not 32 bytes long")
+        if not re.fullmatch(r"c-[0-9a-f]{16}", call_id):
+            raise MessageRefused("a call id is malformed")
+        if call_id in self._held:
+            raise MessageRefused("a call of this id is stored already")
+        self._held[call_id] = StoredCall(salt, body)
+
+    def get(self, call_id: CallId) -> StoredCall | None:
+        return self._held.get(call_id)
 
     def drop_body(self, call_id: CallId) -> None:
-        self.held.pop(call_id, None)
+        if not re.fullmatch(r"c-[0-9a-f]{16}", call_id):
+            raise MessageRefused("a call id is malformed")
+        if (known := self._held.get(call_id)) is not None:
+            self._held[call_id] = StoredCall(known.salt, None)
 
 
 class FakeAnnouncer:
@@ -105,10 +139,11 @@ class FakeAnnouncer:
 
 
 class FakeSurveyor:
-    """A machine on which everything below /w is the workspace, and files can change."""
+    """A machine without links on which every program is in /usr/bin, and files can change."""
 
     def __init__(self) -> None:
         self.hashes: tuple[FileHash, ...] = ()
+        """Set by a test: what the files in exec position hash to from now on."""
 
     def survey(
         self,
@@ -127,29 +162,42 @@ class FakeSurveyor:
             session_id=session_id,
             agent_id=agent_id,
             intendant=intendant,
-            paths=tuple(_path(raw) for raw in needed.paths),
-            executables=tuple(
-                ExecutableFacts(word=word, resolved=f"/usr/bin/{word}", agent_writable=False)
-                for word in needed.words
-            ),
+            paths=tuple(_path(raw, workspace, cwd) for raw in needed.paths),
+            executables=tuple(_program(word, workspace, cwd) for word in needed.words),
         )
 
     def hash_files(self, effects: Iterable[Effect], *, workspace: str) -> tuple[FileHash, ...]:
-        return self.hashes
+        subjects = {e.subject for e in effects if e.kind is EffectKind.EXEC_WORKSPACE}
+        return self.hashes or tuple(
+            FileHash(path=path, sha256=digest_of("absent"))
+            for path in sorted(subjects)
+            if _below(path, workspace)
+        )
 
 
-def _path(raw: str) -> PathFacts:
-    resolved = raw if raw.startswith("/") else f"{WORKSPACE}/{raw}"
-    inside = resolved.startswith(WORKSPACE + "/")
+def _path(raw: str, workspace: str, cwd: str) -> PathFacts:
+    resolved = posixpath.normpath(posixpath.join(cwd, raw))
+    inside = _below(resolved, workspace)
+    place = inside and is_executing_place(resolved, workspace)
+    own = any(_below(resolved, directory) for directory in ("/home/agent", "/tmp", "/run"))
     return PathFacts(
         raw=raw,
         resolved=resolved,
         in_workspace=inside,
-        in_agp=False,
-        executing_place=False,
-        agent_writable=inside,
-        secret=False,
+        in_agp=_below(resolved, "/opt/agp"),
+        executing_place=place,
+        agent_writable=not place and (inside or own),
+        secret=is_secret(resolved),
     )
+
+
+def _program(word: str, workspace: str, cwd: str) -> ExecutableFacts:
+    resolved = posixpath.normpath(posixpath.join(cwd, word)) if "/" in word else f"/usr/bin/{word}"
+    return ExecutableFacts(word=word, resolved=resolved, agent_writable=_below(resolved, workspace))
+
+
+def _below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 class FakeRules:

@@ -479,6 +479,7 @@ async def test_more_open_decisions_than_the_limit_are_refused_at_once() -> None:
         exchange = await h.gate(tool_call("touch more", tool_use_id="more"))
 
         assert isinstance(exchange.ruling, Denied)
+        h.record.hold.set()
         tasks.cancel_scope.cancel()
 
 
