@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / ".harness/node_modules/@anthropic-ai/claude-code-linux-x64/claude"
 ORDINARY = 4001
 """Who owns the repository where the test runs as root."""
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 """For anything that is waited for: far above what it takes, so that a test ends by itself."""
 _TICK_S = 0.02
 
@@ -69,6 +69,15 @@ class Run:
                     return asked
             self.pause()
         raise Late(f"no question came that holds {text!r}: {self.said}")
+
+    def questions(self, count: int) -> list[dict[str, Any]]:
+        """Wait until that many questions wait at once; give them."""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if len(waiting := self.house.inbox()) == count:
+                return waiting
+            self.pause()
+        raise Late(f"{count} questions never waited at once: {self.said}")
 
     def answer(self, verdict: str, text: str = "", *, reason: str = "") -> str:
         """Approve or deny the next such question from a second process; give its id."""
@@ -151,7 +160,8 @@ class House:
 
     def policy(self, *rules: str, acknowledge: Sequence[str] = ()) -> None:
         """Write the operator's own policy: each rule a flow mapping; the shipped pack stays."""
-        lines = ["version: 1", f"acknowledge: [{', '.join(acknowledge)}]" if acknowledge else ""]
+        own = f"acknowledge: [{', '.join(acknowledge)}]" if acknowledge else ""
+        lines = ["version: 1", "default: require", own]
         listed = [f"  - {{{rule}}}" for rule in rules]
         self.home.policy.write_text("\n".join((*filter(None, lines), "rules:", *listed, "")))
         self.home.policy.chmod(0o600)
@@ -197,6 +207,10 @@ class House:
         except DaemonAway:
             return []
         return json.loads(json.dumps(said["approvals"]))
+
+    def command(self, op: str) -> dict[str, Any]:
+        """Ask the daemon what has no command line: an operation without arguments."""
+        return dict(call_once(self.home.control_socket, op, {}, timeout_s=10))
 
     def daemon_pid(self) -> int | None:
         """Name the daemon's process; None: nobody answers."""
