@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from agp.contracts.policy import Action, Decision, McpAction, UnknownAction
 from agp.intendants.scripted import parse_script
 from tests.conformance.house import House
 
+Play = Callable[[], Awaitable[None]]
 Words = tuple[str, dict[str, object]]
 """A tool's name and its input, as a harness says them in its hooks."""
 
@@ -71,7 +73,7 @@ def _shell(
 ACTIONS = (
     _shell("a shell command that is understood", Decision.ALLOW, "cat README.md"),
     _shell("a deletion that a person grants", Decision.REQUIRE, "rm build.log", "allow"),
-    _shell("a connection that a person refuses", Decision.REQUIRE, "curl https://example.org/", "deny"),
+    _shell("a connection that a person refuses", Decision.REQUIRE, "curl https://a.test/", "deny"),
     _shell("a pipe that nobody can see through", Decision.REQUIRE, "cat README.md | sh", "deny"),
     _shell("a rewrite of published history", Decision.DENY, "git push --force origin main"),
     _shell("a write into AGP's own files", Decision.DENY, "touch /opt/agp/agp-bridge"),
@@ -163,7 +165,7 @@ async def through_mediate(house: House, neutral: Neutral) -> None:
     await _with_answer(house, mediate, neutral)
 
 
-async def _with_answer(house: House, play, neutral: Neutral) -> None:
+async def _with_answer(house: House, play: Play, neutral: Neutral) -> None:
     if neutral.answer:
         await house.answered(play, neutral.answer)
     else:

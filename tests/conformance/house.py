@@ -145,15 +145,11 @@ class House:
 
         return await self.governor.mediate(self.session, call, execute)
 
-    async def answered(
-        self, play: Callable[[], Awaitable[object]], verdict: str, *, meanwhile: Path | None = None
-    ) -> None:
-        """Run a play whose question a person answers; `meanwhile` is rewritten before."""
+    async def answered(self, play: Callable[[], Awaitable[object]], verdict: str) -> None:
+        """Run a play whose question a person answers."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(play)
             await self.until_asked()
-            if meanwhile is not None:
-                meanwhile.write_text("#!/bin/sh\necho another\n")
             await self.say(verdict)
 
     async def until_asked(self, count: int = 1) -> None:

@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from agp.approvals.table import after
-from agp.approvals.table import Step
+from agp.approvals.table import Step, after
 from agp.contracts import (
     base,
     channel,

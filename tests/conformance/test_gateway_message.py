@@ -152,11 +152,11 @@ def test_a_reply_that_is_not_exactly_one_frame_blocks(path: Path, reply: bytes) 
                 await stream.send(reply)
 
         with anyio.fail_after(DEADLINE_S):
-            async with await anyio.create_unix_listener(path) as listener:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(listener.serve, misbehave)
-                    done = await bridge(path)
-                    tasks.cancel_scope.cancel()
+            listener = await anyio.create_unix_listener(path)
+            async with listener, anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, misbehave)
+                done = await bridge(path)
+                tasks.cancel_scope.cancel()
         assert (done.returncode, done.stdout) == (2, b"")
         assert done.stderr.strip()
 
@@ -205,7 +205,7 @@ def test_another_version_is_refused_in_a_sentence_that_names_both(path: Path) ->
 
 @clause("C-GATEWAY-08")
 @pytest.mark.parametrize(
-    "failure", [JournalBroken("broken"), RuntimeError("inner workings")], ids=lambda e: str(e)
+    "failure", [JournalBroken("broken"), RuntimeError("inner workings")], ids=str
 )
 def test_a_handler_that_fails_is_a_refusal_without_its_inner_workings(
     path: Path, failure: Exception
@@ -240,14 +240,13 @@ def test_an_answer_that_its_peer_did_not_take_is_taken_back(path: Path) -> None:
 def test_a_decision_that_waits_says_so_and_says_nothing_else(path: Path) -> None:
     async def act() -> None:
         desk = Desk(held=True)
-        async with listening(path, desk):
-            async with await anyio.connect_unix(path) as stream:
-                await stream.send(b"AGP1 claude-code PreToolUse 2\n{}")
-                assert await stream.receive() == b"AGP1 wait\n"
-                desk.go.set()
-                data = b""
-                async for chunk in stream:
-                    data += chunk
+        async with listening(path, desk), await anyio.connect_unix(path) as stream:
+            await stream.send(b"AGP1 claude-code PreToolUse 2\n{}")
+            assert await stream.receive() == b"AGP1 wait\n"
+            desk.go.set()
+            data = b""
+            async for chunk in stream:
+                data += chunk
         out = REPLY.stdout + REPLY.stderr
         assert data == b"AGP1 7 %d %d\n" % (len(REPLY.stdout), len(REPLY.stderr)) + out
 
@@ -303,10 +302,9 @@ def test_a_control_line_that_is_no_request_reaches_no_operation(
 ) -> None:
     async def act() -> None:
         heard: list[ControlRequest] = []
-        async with controlled(path, heard):
-            async with await anyio.connect_unix(path) as stream:
-                await stream.send(garbled.line)
-                reply = json.loads(await stream.receive())
+        async with controlled(path, heard), await anyio.connect_unix(path) as stream:
+            await stream.send(garbled.line)
+            reply = json.loads(await stream.receive())
         assert heard == []
         assert (reply["v"], reply["ok"]) == (1, False)
         assert reply["failure"]["what"]
@@ -318,13 +316,12 @@ def test_a_control_line_that_is_no_request_reaches_no_operation(
 def test_a_control_reply_carries_the_id_of_its_request(path: Path) -> None:
     async def act() -> None:
         heard: list[ControlRequest] = []
-        async with controlled(path, heard):
-            async with await anyio.connect_unix(path) as stream:
-                for number in (7, 3):
-                    request = ControlRequest(id=number, op=ControlOp.DAEMON_STATUS)
-                    await stream.send(request.model_dump_json().encode() + b"\n")
-                    reply = json.loads(await stream.receive())
-                    assert (reply["id"], reply["ok"]) == (number, True)
+        async with controlled(path, heard), await anyio.connect_unix(path) as stream:
+            for number in (7, 3):
+                request = ControlRequest(id=number, op=ControlOp.DAEMON_STATUS)
+                await stream.send(request.model_dump_json().encode() + b"\n")
+                reply = json.loads(await stream.receive())
+                assert (reply["id"], reply["ok"]) == (number, True)
         assert [request.id for request in heard] == [7, 3]
 
     play(act)

@@ -33,6 +33,7 @@ DECIDING = (HookEvent.PRE_TOOL_USE, HookEvent.PERMISSION_REQUEST)
 OF_ALL = pytest.mark.parametrize("intendant", INTENDANTS, ids=lambda made: made.name)
 OF_HOOKED = pytest.mark.parametrize("intendant", HOOKED, ids=lambda made: made.name)
 REMOVE = {"tool": "shell", "command": "rm build.log"}
+BODIES = st.binary(max_size=200) | st.text(max_size=80).map(str.encode)
 CALL = {"command": "touch a", "description": "say"}
 
 
@@ -120,8 +121,8 @@ def test_both_hooks_of_one_call_have_one_canonical_input(intendant: Intendant) -
 def test_inputs_that_differ_in_any_value_have_different_canonical_inputs(
     intendant: Intendant,
 ) -> None:
-    inputs = ({"command": "a"}, {"command": "a "}, {"command": "b"}, {"command": "a", "x": 1},
-              {"command": "a", "x": "1"}, {"command": "a", "x": [1]}, {"command": "a", "x": True})  # fmt: skip
+    inputs: list[dict[str, object]] = [{"command": text} for text in ("a", "a ", "b")]
+    inputs += [{"command": "a", "x": value} for value in (1, "1", [1], True)]
     canonical = {intendant.canonical_input("Bash", json.dumps(i).encode(), "/w") for i in inputs}
     assert len(canonical) == len(inputs)
 

@@ -84,9 +84,8 @@ def test_only_a_blocked_probe_with_a_reached_control_is_a_pass() -> None:
 @clause("C-SANDBOX-03")
 def test_a_write_outside_the_workspace_leaves_no_trace(scene: Stage) -> None:
     name = f"trace-{secrets.token_hex(6)}"
-    outside = [
-        scene.base / name, scene.home / name, Path("/tmp") / name, Path.home() / name, Path("/") / name
-    ]  # fmt: skip
+    places = (scene.base, scene.home, Path("/tmp"), Path.home(), Path("/"))
+    outside = [place / name for place in places]
     script = "; ".join(f"echo x > {path}" for path in (*outside, scene.workspace / name))
     execute(scene, *SHELL, script)
     assert [path for path in outside if path.exists()] == []

@@ -1,5 +1,7 @@
 """The session lease: a real daemon on real sockets, and launchers that come, go and lie."""
 
+# ruff: noqa: ASYNC240 - a temporary directory is looked at while nothing else runs
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """Fakes of the governor's ports that implement them whole, and makers of its values."""
 
+# ruff: noqa: ARG002, PLR0913 - a fake has the port's signatures
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +13,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import anyio
-from agp.policy.effects import needs
 
 from agp.contracts.base import ApprovalId, CallId, Digest, RuleId, SessionId
 from agp.contracts.channel import ApprovalRequest, FileHash
@@ -40,6 +41,7 @@ from agp.journal.commitment import SALT_BYTES
 from agp.journal.keys import Signer
 from agp.journal.line import Draft, seal
 from agp.journal.writer import own_kinds
+from agp.policy.effects import needs
 
 ZERO = Digest("0" * 64)
 _SIGNER = Signer(bytes(range(32)), "agp.test/fake")
@@ -69,6 +71,7 @@ class FakeRecord:
     """A journal in memory: refuses, shields and breaks for good as the real one does."""
 
     def __init__(self) -> None:
+        self._head = ZERO
         self.events: list[tuple[str, Payload]] = []
         self.broken = False
         self.hold: anyio.Event | None = None
@@ -92,8 +95,6 @@ class FakeRecord:
         self._head = sealed.line.hash
         self.events.append((actor, payload))
         return Sealed(seq=sealed.line.seq, hash=sealed.line.hash, ts=sealed.line.ts)
-
-    _head = ZERO
 
     @property
     def kinds(self) -> list[str]:
