@@ -274,6 +274,7 @@ def flood(repo):
             held.append(s)
     for s in held:
         s.close()
+    time.sleep(2)  # the session's allowance fills again, or its own next hook would be refused
     return False
 
 
@@ -281,7 +282,8 @@ def leave_a_process(repo, trace):
     """Go on after the call: a process of its own session that writes later."""
     if os.fork() == 0:
         os.setsid()
-        time.sleep(3)
+        os.closerange(3, 64)
+        time.sleep(6)
         Path(trace).write_text("still here")
         os._exit(0)
     return False
