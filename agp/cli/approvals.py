@@ -19,6 +19,8 @@ _MINUTE_S = 60
 _HOUR_S = 3600
 _GIST = 240
 """Characters of an effect or a reason in the list; `--full` shows all."""
+_WHOLE = 8 * 1024 * 1024
+"""Characters of a call on its own card: all that a call can have."""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,17 +31,23 @@ def register(app: typer.Typer) -> None:
 
 def approvals(
     ctx: typer.Context,
+    approval_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show this one question, whole.")
+    ] = None,
     *,
-    full: Annotated[bool, typer.Option("--full", help="Show each question whole.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show more of each question.")] = False,
 ) -> None:
     """List what waits for a person: agent, session, effect, rule, age, expiry."""
-    from agp.contracts.control import ApprovalList
+    from agp.contracts.base import ApprovalId
+    from agp.contracts.control import ApprovalList, ApprovalsAsked
     from agp.contracts.gateway import ControlOp
 
-    listed = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList)
+    asked = ApprovalsAsked(approval_id=None if approval_id is None else ApprovalId(approval_id))
+    listed = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList, asked)
     now = datetime.now(UTC)
     waiting = listed.approvals
-    lines = _cards(waiting, now) if full else _inbox(waiting, now)
+    closer = full or approval_id is not None
+    lines = _cards(waiting, now) if closer else _inbox(waiting, now)
     output_of(ctx).show("approvals", listed.model_dump(mode="json"), lines)
 
 
@@ -118,7 +126,7 @@ def _inbox(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
         for one in waiting
     ]
     head, *body = table(heads, rows)
-    hint = "Look closer: agp approvals --full. Answer: agp approve ID, agp deny ID --reason '...'"
+    hint = "Look closer: agp approvals ID. Answer: agp approve ID, agp deny ID --reason '...'"
     return [
         head,
         *(line for row, one in zip(body, waiting, strict=True) for line in (row, *_gist(one))),
@@ -150,12 +158,20 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
         f"  agent           {_agent(one)}, session {visible(one.session_id)}, {one.grade.value}",
         f"  repo            {visible(one.workspace)}",
         f"  directory       {visible(one.cwd)}",
-        f"  call            {visible(one.tool)} {visible(one.input_json, limit=20_000)}",
+        f"  call            {visible(one.tool)} {visible(one.input_json, limit=_WHOLE)}",
+        *_left_out(one.input_left_out, "characters of the call", one),
         *(f"  effect          {visible(e.describe())}" for e in one.effects),
+        *_left_out(one.effects_left_out, "effects", one),
         *blind,
         f"  rule            {visible(one.rule_id)}: {visible(one.reason)}",
         *([says] if one.says else []),
     )
+
+
+def _left_out(count: int, what: str, one: ApprovalRequest) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return (f"  LEFT OUT        {count} {what}: read it with agp approvals {one.approval_id}",)
 
 
 def _agent(one: ApprovalRequest) -> str:

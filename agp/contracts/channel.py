@@ -64,6 +64,10 @@ class ApprovalRequest(Contract):
     tool: str
     input_json: str
     """The whole input as the harness sent it: untrusted text, shown only through `display`."""
+    input_left_out: int = 0
+    """Characters that a list of many questions left out of `input_json`; 0: it is whole."""
+    effects_left_out: int = 0
+    """Likewise, of `effects`."""
     says: str = ""
     """The model's own description: labelled *the agent says*."""
     effects: tuple[Effect, ...]

@@ -60,6 +60,12 @@ class SessionList(Contract):
     sessions: tuple[SessionSummary, ...]
 
 
+class ApprovalsAsked(Contract):
+    """`approval.list` asked by the operator: all that wait, long inputs cut; or one, whole."""
+
+    approval_id: ApprovalId | None = None
+
+
 class ApprovalList(Contract):
     """`approval.list`: what waits, the next to expire first."""
 

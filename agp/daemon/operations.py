@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 from pydantic import JsonValue, ValidationError
 
-from agp.contracts.channel import Answer
+from agp.contracts.channel import Answer, ApprovalRequest
 from agp.contracts.control import (
     AnswerGiven,
     AnswerTaken,
     ApprovalList,
+    ApprovalsAsked,
     ControlState,
     DaemonStatus,
     Killed,
@@ -55,7 +56,7 @@ from agp.daemon.messages import (
     read_args,
     write_value,
 )
-from agp.errors import MessageRefused, RunRefused
+from agp.errors import MessageRefused, Refusal, RunRefused
 from agp.gateway.control import ControlConnection
 from agp.governor.session import CallState
 
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
 
 Reply = dict[str, JsonValue]
 Operation = Callable[[dict[str, JsonValue], ControlConnection], Awaitable[Reply]]
+_LISTED_INPUT: Final = 8 * 1024
+"""Characters of an input that a list of questions shows."""
+_LISTED_EFFECTS: Final = 32
 _EXECUTED: Final = frozenset({CallState.REDEEMED, CallState.ENDED})
 
 
@@ -233,9 +237,14 @@ class Operations:
         return reply
 
     async def _approval_list(self, args: Reply, _: ControlConnection) -> Reply:
-        read_args(NoArgs, args)
-        pending = tuple(approval.request for approval in self._desk.pending())
-        return write_value(ApprovalList(approvals=pending))
+        asked = read_args(ApprovalsAsked, args).approval_id
+        waiting = tuple(approval.request for approval in self._desk.pending())
+        if asked is None:
+            return write_value(ApprovalList(approvals=tuple(map(_listed, waiting))))
+        one = tuple(request for request in waiting if request.approval_id == asked)
+        if not one:
+            raise Refusal(f"nothing waits under {asked}", fix="list what waits: agp approvals")
+        return write_value(ApprovalList(approvals=one))
 
     async def _approval_answer(self, args: Reply, connection: ControlConnection) -> Reply:
         given = read_args(AnswerGiven, args)
@@ -248,7 +257,7 @@ class Operations:
             reason=given.reason,
         )
         approval = await self._desk.answer(answer)
-        return write_value(AnswerTaken(approval=approval.request))
+        return write_value(AnswerTaken(approval=_listed(approval.request)))
 
     async def _control_pause(self, args: Reply, connection: ControlConnection) -> Reply:
         given = read_args(PauseGiven, args)
@@ -282,6 +291,21 @@ class Operations:
 
     def _mine(self, args: OfSession) -> LiveSession:
         return check_lease(self._sessions.live.get(args.session_id), args.secret)
+
+
+def _listed(request: ApprovalRequest) -> ApprovalRequest:
+    """Give a question for a list: its input bounded, so that many of them fit one reply.
+
+    An agent's inputs must not make the inbox unreadable for another session's question.
+    """
+    cut = {
+        "input_json": request.input_json[:_LISTED_INPUT],
+        "input_left_out": max(0, len(request.input_json) - _LISTED_INPUT),
+        "says": request.says[:500],
+        "effects": request.effects[:_LISTED_EFFECTS],
+        "effects_left_out": max(0, len(request.effects) - _LISTED_EFFECTS),
+    }
+    return ApprovalRequest.model_validate(request.model_dump() | cut)
 
 
 def _uid(connection: ControlConnection) -> str:

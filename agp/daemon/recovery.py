@@ -21,10 +21,9 @@ from agp.contracts.session import SessionLease
 from agp.daemon.live import LeaseFile, LiveSession
 from agp.daemon.sessions import clear_left_overs
 from agp.errors import AgpError, IntegrityError
-from agp.governor.decide import canonical_of
+from agp.governor.decide import effective_digest
 from agp.governor.loop import Governor, call_digest
 from agp.governor.session import Call, CallState, GovernedSession
-from agp.governor.tickets import TicketKey, input_digest
 from agp.journal.commitment import commitment as commit
 
 if TYPE_CHECKING:
@@ -141,11 +140,9 @@ class Restorer:
             tool_call = ToolCall.model_validate_json(kept.body)
         except ValidationError as error:
             raise IntegrityError("a call's body is not what was stored", where=call_id) from error
-        canonical = canonical_of(governed.intendant, tool_call)
-        call = Call(call_id, tool_call, call_digest(governed.intendant, tool_call))
-        call.ticket = TicketKey(
-            tool_call.agent_id, tool_call.cwd, tool_call.tool, input_digest(canonical)
-        )
+        effective = await anyio.to_thread.run_sync(effective_digest, governed.intendant, tool_call)
+        call = Call(call_id, tool_call, effective, call_digest(tool_call, effective))
+        call.ticket = call.key
         return call, commit(kept.salt, tool_call.raw_input)
 
     async def _cancel(self, asked: ApprovalRequested) -> None:

@@ -25,7 +25,7 @@ from agp.approvals.machine import Approval
 from agp.approvals.words import approval_id
 from agp.contracts.base import ApprovalId, Digest, RuleId
 from agp.contracts.channel import ApprovalRequest, ApprovalState, Binding, FileHash
-from agp.contracts.intendant import Allowed, Denied, Intendant, Ruling, ToolCall
+from agp.contracts.intendant import Allowed, Denied, GrantAsked, Intendant, Ruling, ToolCall
 from agp.contracts.journal import (
     ApprovalRequested,
     CallAbandoned,
@@ -37,10 +37,10 @@ from agp.contracts.journal import (
 from agp.contracts.policy import Decision, Effect, EffectKind, Grade, Tier, Verdict
 from agp.governor.desk import ApprovalDesk, from_utc_text, utc_text
 from agp.governor.session import MAX_PENDING_APPROVALS, Call, CallState, GovernedSession
-from agp.governor.tickets import TicketKey, input_digest
+from agp.governor.tickets import input_digest
 from agp.journal.commitment import commitment as commit
 from agp.journal.commitment import generate_salt
-from agp.journal.redact import Redacted, redact_json, redact_text
+from agp.journal.redact import Redacted, journal_json, journal_text
 from agp.policy.effects import effects_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 _LARGE = 32 * 1024
 """Bytes of input; more is redacted in a worker thread (measured: 36 us, 1.6 s for 6.7 MiB)."""
+_QUICK = 2 * 1024
+"""Bytes of input; more words may mean many looks at the disk, and is judged in a worker thread."""
+MAX_EFFECTS = 64
+"""Effects of one call that its journal line names; the verdict is over all of them."""
 _SURVIVED = RuleId("secret-in-arguments")
 
 
@@ -109,8 +113,7 @@ class Decider:
         else:
             verdict, payload = self._describe(session, call, verdict, commitment)
         call.verdict = verdict
-        body = call.call.model_dump_json().encode()
-        await anyio.to_thread.run_sync(self._bodies.put, call.call_id, body, salt)
+        await anyio.to_thread.run_sync(self._keep, call, salt)
         await self._record.append(payload, actor=f"agent:{session.session_id}")
         match verdict.decision:
             case Decision.DENY:
@@ -121,9 +124,12 @@ class Decider:
                 return await self._ask(session, call, weighed, commitment)
             case Decision.ALLOW:
                 session.counts.allowed += 1
-                self._prepare_ticket(session, call)
+                call.ticket = call.key
                 call.move(CallState.GRANTED)
                 return allowed(call, f"allowed by AGP rule {verdict.rule_id}")
+
+    def _keep(self, call: Call, salt: bytes) -> None:
+        self._bodies.put(call.call_id, call.call.model_dump_json().encode(), salt)
 
     async def resume(
         self,
@@ -150,6 +156,7 @@ class Decider:
             asked.binding,
             (expires_at - timedelta(seconds=asked.wait_s), expires_at),
         )
+        request = ApprovalRequest.model_validate(request.model_dump() | {"granted_by": granted_by})
         self._desk.restore(Approval(request, expires_at, granted_by=granted_by))
         if binding_digest(self._bind(session, call, weighed, commitment)) != asked.binding:
             await self._desk.cancel(asked.approval_id, "superseded")
@@ -157,7 +164,18 @@ class Decider:
 
     async def _weigh(self, session: GovernedSession, call: Call) -> _Weighed:
         """Steps 1 and 2."""
-        tool_call = call.call
+        if len(call.call.raw_input) > _QUICK:
+            effects, verdict = await anyio.to_thread.run_sync(self._judge, session, call.call)
+        else:
+            effects, verdict = self._judge(session, call.call)
+        files: tuple[FileHash, ...] = ()
+        if any(effect.kind is EffectKind.EXEC_WORKSPACE for effect in effects):
+            files = await anyio.to_thread.run_sync(self._hash, effects, session.workspace)
+        return _Weighed(effects, verdict, files)
+
+    def _judge(
+        self, session: GovernedSession, tool_call: ToolCall
+    ) -> tuple[tuple[Effect, ...], Verdict]:
         world = self._surveyor.survey(
             tool_call.action,
             workspace=session.workspace,
@@ -167,11 +185,7 @@ class Decider:
             intendant=session.intendant.name,
         )
         effects = effects_of(tool_call.action, world)
-        verdict = self._rules(session).decide(effects, grade=session.grade, world=world)
-        files: tuple[FileHash, ...] = ()
-        if any(effect.kind is EffectKind.EXEC_WORKSPACE for effect in effects):
-            files = await anyio.to_thread.run_sync(self._hash, effects, session.workspace)
-        return _Weighed(effects, verdict, files)
+        return effects, self._rules(session).decide(effects, grade=session.grade, world=world)
 
     def _hash(self, effects: tuple[Effect, ...], workspace: str) -> tuple[FileHash, ...]:
         return self._surveyor.hash_files(effects, workspace=workspace)
@@ -181,11 +195,12 @@ class Decider:
     ) -> tuple[Verdict, CallDecided]:
         """Step 3: what is journaled; a secret that survives redaction refuses the call."""
         known = self._known_secrets
-        text = redact_json(call.call.raw_input, known)
+        text = journal_json(call.call.raw_input, known)
         edit = call.call.effective_input
-        edited = None if edit is None else redact_json(edit, known)
-        effects = [redact_text(entry.effect.describe(), known) for entry in verdict.effects]
-        cwd = redact_text(call.call.cwd, known)
+        edited = None if edit is None else journal_json(edit, known)
+        described = [entry.effect.describe() for entry in verdict.effects[:MAX_EFFECTS]]
+        effects = [journal_text(effect, known) for effect in described]
+        cwd = journal_text(call.call.cwd, known)
         arguments: str | None = text.text
         written = (text, cwd, *effects, *(() if edited is None else (edited,)))
         if any(part.survived for part in written):
@@ -324,12 +339,12 @@ class Decider:
             )
             session.counts.denied += 1
             return self._refuse(call, f"approved, but superseded: {changed}; ask again")
-        key = self._prepare_ticket(session, call)
+        call.ticket = call.key
         await self._record.append(
             TicketIssued(
                 session_id=session.session_id,
                 call_id=call.call_id,
-                key=key.input_digest,
+                key=call.key.input_digest,
                 approval_id=approval.request.approval_id,
             ),
             actor="agp",
@@ -376,7 +391,6 @@ class Decider:
         self, session: GovernedSession, call: Call, weighed: _Weighed, commitment: Digest
     ) -> Binding:
         tool_call = call.call
-        canonical = canonical_of(session.intendant, tool_call)
         return Binding(
             log_id=self._log_id,
             harness=session.intendant.name,
@@ -386,7 +400,7 @@ class Decider:
             tool_use_id=tool_call.tool_use_id,
             tool=tool_call.tool,
             commitment=commitment,
-            effective_input=input_digest(canonical),
+            effective_input=call.effective,
             effects=weighed.effects,
             file_hashes=weighed.files,
             grade=weighed.verdict.grade,
@@ -402,28 +416,22 @@ class Decider:
                 await call.attached.wait()
         return call.waiters > 0
 
-    def _prepare_ticket(self, session: GovernedSession, call: Call) -> TicketKey:
-        tool_call = call.call
-        canonical = canonical_of(session.intendant, tool_call)
-        call.ticket = TicketKey(
-            tool_call.agent_id, tool_call.cwd, tool_call.tool, input_digest(canonical)
-        )
-        return call.ticket
-
     @staticmethod
     def _refuse(call: Call, reason: str) -> Denied:
         call.move(CallState.REFUSED)
         return Denied(reason=reason)
 
 
-def effective_input(call: ToolCall) -> bytes:
+def effective_input(said: ToolCall | GrantAsked) -> bytes:
     """Give what would really run: the adapter's edit where it made one."""
-    return call.raw_input if call.effective_input is None else call.effective_input
+    if isinstance(said, ToolCall) and said.effective_input is not None:
+        return said.effective_input
+    return said.raw_input
 
 
-def canonical_of(intendant: Intendant, call: ToolCall) -> bytes:
-    """Spell a call's effective input as its grant hook will have to."""
-    return intendant.canonical_input(call.tool, effective_input(call), call.cwd)
+def effective_digest(intendant: Intendant, said: ToolCall | GrantAsked) -> Digest:
+    """Digest the effective input in the one spelling that both hooks share."""
+    return input_digest(intendant.canonical_input(said.tool, effective_input(said), said.cwd))
 
 
 def allowed(call: Call, reason: str) -> Allowed:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.to_thread
 
 from agp.contracts.base import CallId, Digest
 from agp.contracts.intendant import (
@@ -43,9 +44,9 @@ from agp.contracts.journal import (
     TicketRefused,
 )
 from agp.errors import AgpError, OverLimit
-from agp.governor.decide import canonical_of
+from agp.governor.decide import effective_digest, effective_input
 from agp.governor.session import Call, CallState, Execution, GovernedSession
-from agp.governor.tickets import TicketKey, input_digest
+from agp.governor.tickets import TicketKey
 from agp.journal.redact import redact_text
 
 if TYPE_CHECKING:
@@ -53,12 +54,17 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from agp.contracts.intendant import Intendant
     from agp.contracts.sandbox import ExecResult
     from agp.governor.decide import Decider
     from agp.governor.desk import ApprovalDesk, CancelCause
 
 _ERROR_LIMIT = 2000
+MAX_INPUT = 1024 * 1024
+"""Bytes of one call's input. The frame takes 8 MiB; what is decided must also be looked at, by
+policy, redaction and people, and may not hold up other sessions."""
+_LARGE_INPUT = 16 * 1024
+MAX_VIOLATIONS = 64
+"""Coverage violations of one session that are journaled one by one; later ones only count."""
 _Violation = Literal["executed_without_decision", "executed_without_ticket"]
 
 
@@ -127,14 +133,15 @@ class Governor:
         stranger = self._not_of(session, proposed.harness_session)
         if stranger is not None:
             return Exchange(Denied(reason=stranger))
+        effective = await self._effective(session, proposed)
         call = session.calls.get(proposed.tool_use_id)
-        digest = call_digest(session.intendant, proposed)
+        digest = call_digest(proposed, effective)
         if call is not None and call.digest != digest:
             return Exchange(Denied(reason="another call with this tool_use_id was decided already"))
         if call is None and proposed.tool_use_id in session.executed_before:
             return Exchange(Denied(reason="this call was answered already"))
         if call is None:
-            call = Call(_new_call_id(), proposed, digest)
+            call = Call(_new_call_id(), proposed, effective, digest)
             try:
                 session.admit(call)
             except OverLimit as error:
@@ -153,12 +160,13 @@ class Governor:
 
         A launcher that was cut off asks again after its return, and joins the decision.
         """
+        effective = await self._effective(session, proposed)
         call = session.calls.get(proposed.tool_use_id)
-        digest = call_digest(session.intendant, proposed)
+        digest = call_digest(proposed, effective)
         if call is not None and call.digest != digest:
             return Mediated(Denied(reason="another call with this tool_use_id was decided already"))
         if call is None:
-            call = Call(_new_call_id(), proposed, digest)
+            call = Call(_new_call_id(), proposed, effective, digest)
             try:
                 session.admit(call)
             except OverLimit as error:
@@ -180,8 +188,8 @@ class Governor:
             refusal = await self._end_uncovered(session, lost)
         ticket = None
         if refusal is None:
-            canonical = session.intendant.canonical_input(asked.tool, asked.raw_input, asked.cwd)
-            key = TicketKey(asked.agent_id, asked.cwd, asked.tool, input_digest(canonical))
+            effective = await self._effective(session, asked)
+            key = TicketKey(asked.agent_id, asked.cwd, asked.tool, effective)
             ticket = session.tickets.redeem(key, monotonic=self._clock.monotonic())
             refusal = "AGP granted no such call" if ticket is None else None
         if ticket is None:
@@ -284,6 +292,23 @@ class Governor:
             return
         if call.approval_id is not None and not call.decided.is_set():
             await self._desk.cancel(call.approval_id, "not_reattached")
+
+    @staticmethod
+    async def _effective(session: GovernedSession, said: ToolCall | GrantAsked) -> Digest:
+        """Digest the canonical effective input; a large one off the loop.
+
+        Raises:
+            OverLimit: it is larger than anybody could look at.
+        """
+        size = len(effective_input(said))
+        if size > MAX_INPUT:
+            raise OverLimit(
+                f"the call's input is larger than {MAX_INPUT // 1024} KiB",
+                fix="do it in smaller steps",
+            )
+        if size > _LARGE_INPUT:
+            return await anyio.to_thread.run_sync(effective_digest, session.intendant, said)
+        return effective_digest(session.intendant, said)
 
     def _deliver(self, session: GovernedSession, call: Call) -> Exchange:
         """Hand out the ruling; an allow with its ticket deposited first, and only one ticket.
@@ -534,6 +559,8 @@ class Governor:
         self, session: GovernedSession, what: _Violation, said: OutcomeReported
     ) -> None:
         session.violations += 1
+        if session.violations > MAX_VIOLATIONS:
+            return  # the run has failed long ago; an agent must not fill the journal with it
         detail = f"{said.tool} {said.tool_use_id}"[:500]
         await self._record.append(
             CoverageViolated(session_id=session.session_id, what=what, detail=detail),
@@ -541,7 +568,7 @@ class Governor:
         )
 
 
-def call_digest(intendant: Intendant, call: ToolCall) -> Digest:
+def call_digest(call: ToolCall, effective: Digest) -> Digest:
     """Name a proposed call: a repeated request with the same digest joins its decision.
 
     The input counts in its canonical spelling: Claude Code runs the deciding hook twice for one
@@ -550,7 +577,7 @@ def call_digest(intendant: Intendant, call: ToolCall) -> Digest:
     digest = hashlib.sha256(b"agp/proposed/v1\0")
     for part in (call.harness_session, call.tool_use_id, call.agent_id or "", call.cwd, call.tool):
         digest.update(b"%d:%b" % (len(part.encode()), part.encode()))
-    digest.update(canonical_of(intendant, call))
+    digest.update(effective.encode())
     return Digest(digest.hexdigest())
 
 

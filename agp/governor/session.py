@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from agp.contracts.intendant import ToolCall
 from agp.errors import IntegrityError, OverLimit
 from agp.governor.tickets import TicketBook, TicketKey
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agp.contracts.base import ApprovalId, CallId, Digest, SessionId
-    from agp.contracts.intendant import Intendant, Ruling, ToolCall
+    from agp.contracts.intendant import Intendant, Ruling
     from agp.contracts.policy import Grade, Verdict
 
 MAX_WAITING: Final = 24
@@ -78,6 +79,8 @@ class Call:
 
     call_id: CallId
     call: ToolCall
+    effective: Digest
+    """Digest of the canonical effective input, as the ticket's key holds it."""
     digest: Digest
     """Of everything that the hook claimed: another claim under the same id is another call."""
     state: CallState = CallState.DECIDING
@@ -105,12 +108,31 @@ class Call:
                 "a call was moved against its table", why=f"{self.state} -> {state}"
             )
         self.state = state
+        if state in {CallState.REFUSED, CallState.ENDED}:
+            self.forget_input()
 
     def fail(self, error: Exception) -> None:
         """End the decision without a ruling: whoever waits is refused with this error."""
         self.failure = error
         self.state = CallState.REFUSED
+        self.forget_input()
         self.decided.set()
+
+    @property
+    def key(self) -> TicketKey:
+        """What a ticket for this call is keyed by."""
+        call = self.call
+        return TicketKey(call.agent_id, call.cwd, call.tool, self.effective)
+
+    def forget_input(self) -> None:
+        """Let go of what the call said; a call that is over must not hold megabytes."""
+        slim = self.call.model_dump() | {
+            "raw_input": b"",
+            "effective_input": None,
+            "action": {"type": "unknown", "tool": self.call.tool, "why": "over"},
+            "says": "",
+        }
+        self.call = ToolCall.model_validate(slim)
 
     def rule(self, ruling: Ruling) -> None:
         """Set the ruling once and wake who waits."""

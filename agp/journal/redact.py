@@ -29,6 +29,15 @@ UNWRAPPED: Final = 3
 """Layers of JSON strings and percent-encoding that are looked through."""
 
 
+MAX_STRING: Final = 2048
+"""Characters of one string that a journal line shows."""
+MAX_MEMBERS: Final = 64
+"""Members of one list or object that a journal line shows."""
+MAX_JOURNALED: Final = 16 * 1024
+"""Characters of one input in a journal line: an agent must not fill the journal with one call."""
+_NEAR: Final = 256
+
+
 class Redacted(NamedTuple):
     """What may be written down, and whether it may after all."""
 
@@ -112,6 +121,55 @@ def redact_json(raw: bytes, known: tuple[str, ...] = ()) -> Redacted:
     value, found = _redact_value(parse_json(raw), secrets)
     text = canonical_json(value).decode()
     return Redacted(text, found, survives(text, known))
+
+
+def journal_json(raw: bytes, known: tuple[str, ...] = ()) -> Redacted:
+    """Redact a tool's input for one journal line, bounded whatever the input is.
+
+    Long strings keep their head, long lists and objects their first members; what is still longer
+    than a line may be becomes one JSON string with its head. What was left out is covered by the
+    commitment. Only heads are kept: the tail of a cut secret would match no pattern.
+
+    Raises:
+        MessageRefused: the bytes are not one strict JSON value.
+        ConfigurationError: a known secret is empty.
+    """
+    value, found = _redact_value(_shortened(parse_json(raw)), _longest_first(known))
+    text = canonical_json(value).decode()
+    if len(text) > MAX_JOURNALED:
+        text = canonical_json(_head(text, MAX_JOURNALED // 2)).decode()
+    return Redacted(text, found, survives(text, known))
+
+
+def journal_text(text: str, known: tuple[str, ...] = ()) -> Redacted:
+    """Redact a text for one journal line; a long one keeps its head. Raises as `redact_text`."""
+    return redact_text(_head(text, MAX_STRING), known)
+
+
+def _shortened(value: Json) -> Json:
+    if isinstance(value, str):
+        return _head(value, MAX_STRING)
+    if isinstance(value, list):
+        more = [_left_out(len(value) - MAX_MEMBERS)] if len(value) > MAX_MEMBERS else []
+        return [*(_shortened(item) for item in value[:MAX_MEMBERS]), *more]
+    if isinstance(value, dict):
+        kept = dict(list(value.items())[:MAX_MEMBERS])
+        return {_head(key, MAX_STRING): _shortened(item) for key, item in kept.items()}
+    return value
+
+
+def _head(text: str, limit: int) -> str:
+    """Cut behind a blank where one is near, so that no half of a credential stays."""
+    if len(text) <= limit:
+        return text
+    head = text[:limit]
+    blank = max(head.rfind(" ", limit - _NEAR), head.rfind("\n", limit - _NEAR))
+    head = head[: blank if blank > 0 else limit - _NEAR]
+    return f"{head} {_left_out(len(text) - len(head))}"
+
+
+def _left_out(count: int) -> str:
+    return f"[{count} more, see the commitment]"
 
 
 def survives(text: str, known: tuple[str, ...]) -> bool:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PATH: Final = 4096
+MAX_WORDS: Final = 256
+"""Of one command; more is opaque."""
 MAX_WORDS_AS_PATHS: Final = 64
 """Words of a command that are looked up as paths; the others are never taken for one."""
 
@@ -138,10 +140,17 @@ def _is_path(text: str) -> bool:
 def _argv(action: ShellAction | ExecAction) -> tuple[str, ...] | str:
     """Give the words; a text says why there are none."""
     if isinstance(action, ShellAction):
-        return split(action.command)
+        return _bounded(split(action.command))
     if not action.argv[0] or any("\0" in word for word in action.argv):
         return "the program has no name, or a word holds NUL"
-    return action.argv
+    return _bounded(action.argv)
+
+
+def _bounded(argv: tuple[str, ...] | str) -> tuple[str, ...] | str:
+    """Refuse to look at more words than a person would: each may cost a look at the disk."""
+    if not isinstance(argv, str) and len(argv) > MAX_WORDS:
+        return f"it has more than {MAX_WORDS} words"
+    return argv
 
 
 def _meaning(argv: tuple[str, ...]) -> Meaning:

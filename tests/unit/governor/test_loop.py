@@ -22,12 +22,13 @@ from agp.contracts.intendant import (
     SessionOpened,
     ToolCall,
 )
+from agp.contracts.journal import CallDecided
 from agp.contracts.policy import Decision, Grade
 from agp.contracts.sandbox import ExecResult
-from agp.errors import JournalBroken, Refusal, Unavailable
+from agp.errors import JournalBroken, OverLimit, Refusal, Unavailable
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk
-from agp.governor.loop import Exchange, Governor
+from agp.governor.loop import MAX_INPUT, MAX_VIOLATIONS, Exchange, Governor
 from agp.governor.session import MAX_PENDING_APPROVALS, MAX_WAITING, CallState, GovernedSession
 from agp.governor.tickets import TICKET_LIFE_S
 from tests.fakes.governed import (
@@ -629,3 +630,42 @@ async def test_a_session_whose_masks_are_lost_redeems_nothing_more() -> None:
         violated = [p for _, p in h.record.events if p.kind.value == "coverage.violated"]
         assert len(violated) == 1
         assert h.session.violations == 1
+
+
+async def test_an_input_that_nobody_could_look_at_is_refused_before_it_costs_anything() -> None:
+    """The gateway counts the refusal; nothing is decided, kept or journaled for it."""
+    async with house() as h:
+        with pytest.raises(OverLimit):
+            await h.gate(tool_call("x" * (MAX_INPUT + 1)))
+
+        assert h.record.kinds == []
+        assert h.session.calls == {}
+
+
+async def test_a_call_that_is_over_holds_nothing_of_its_input() -> None:
+    """Thousands of denied calls of a megabyte each must not stay in memory."""
+    async with house() as h:
+        await h.gate(tool_call("deny " + "x" * 100_000))
+
+        assert h.session.calls["toolu_1"].call.raw_input == b""
+
+
+async def test_a_long_input_is_journaled_by_its_head_and_its_commitment() -> None:
+    """An agent cannot fill the journal with one call."""
+    async with house() as h:
+        await h.gate(tool_call("touch " + "x" * 500_000))
+
+        decided = h.record.events[0][1]
+        assert isinstance(decided, CallDecided)
+        assert decided.arguments is not None
+        assert len(decided.model_dump_json()) < 8_000
+
+
+async def test_invented_outcomes_are_counted_and_stop_filling_the_journal() -> None:
+    """The run has failed at the first of them."""
+    async with house() as h:
+        for number in range(MAX_VIOLATIONS + 20):
+            await h.outcome(tool_call("x", tool_use_id=f"invented-{number}"))
+
+        assert h.session.violations == MAX_VIOLATIONS + 20
+        assert h.record.kinds.count("coverage.violated") == MAX_VIOLATIONS
