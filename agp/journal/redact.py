@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
@@ -153,7 +154,9 @@ def _shortened(value: Json) -> Json:
         more = [_left_out(len(value) - MAX_MEMBERS)] if len(value) > MAX_MEMBERS else []
         return [*(_shortened(item) for item in value[:MAX_MEMBERS]), *more]
     if isinstance(value, dict):
-        kept = dict(list(value.items())[:MAX_MEMBERS])
+        kept = dict(islice(value.items(), MAX_MEMBERS))
+        if len(value) > MAX_MEMBERS:
+            kept["[left out]"] = _left_out(len(value) - MAX_MEMBERS)
         return {_head(key, MAX_STRING): _shortened(item) for key, item in kept.items()}
     return value
 
