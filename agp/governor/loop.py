@@ -47,7 +47,7 @@ from agp.errors import AgpError, OverLimit
 from agp.governor.decide import effective_digest, effective_input
 from agp.governor.session import Call, CallState, Execution, GovernedSession
 from agp.governor.tickets import TicketKey
-from agp.journal.redact import redact_text
+from agp.journal.redact import journal_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -535,7 +535,7 @@ class Governor:
     async def _failed(
         self, session: GovernedSession, call_id: CallId, error: str, reported_by: str
     ) -> None:
-        text = redact_text(error).text[:_ERROR_LIMIT]
+        text = journal_text(error).text[:_ERROR_LIMIT]
         await self._record.append(
             ExecutionFailed(
                 session_id=session.session_id,

@@ -88,7 +88,7 @@ _ASSIGNED: Final = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?i)({_NAMES}[A-Za-z0-9_-]{{0,32}}[\"']?\s{{0,4}}[=:]\s{{0,4}}){_REFERENCE}{_VALUE}",
-        rf"(?i)(--[a-z-]{{0,32}}?{_NAMES}\s{{1,4}}){_REFERENCE}(?!-){_VALUE}",
+        rf"(?i)((?<![\w-])--[a-z-]{{0,32}}?{_NAMES}\s{{1,4}}){_REFERENCE}(?!-){_VALUE}",
         rf"(?i)(\bauthorization[\"']?\s{{0,4}}[=:]\s{{0,4}}(?:[a-z]{{1,16}}\s{{1,4}})?){_REFERENCE}[^\s\"',;]{{6,4096}}",
         r"(://[^\s/:@\"']{0,256}:)[^\s/@\"']{1,256}(?=@)",
     )
