@@ -77,7 +77,7 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
     executable = check_version(found, unsafe_version=request.unsafe_harness_version)
     upstream = "" if request.model_url is None else _upstream(request.model_url)
     model = () if request.model is None else ("--model", request.model)
-    who = pwd.getpwuid(os.geteuid()).pw_name
+    who = _user_name()
     launch = plan_launch(
         LaunchRequest(
             task=request.task,
@@ -106,6 +106,14 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
         unsafe=launch.unsafe,
         launch=launch,
     )
+
+
+def _user_name() -> str:
+    """Name whose agent it is; a uid that the machine does not list is its number."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid-{os.geteuid()}"
 
 
 def _upstream(url: str) -> str:
