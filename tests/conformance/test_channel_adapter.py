@@ -39,9 +39,11 @@ def scene() -> Iterator[Stage]:
 @pytest.fixture
 def operator() -> Iterator[Operator]:
     person = Operator()
-    person.report("ready")
-    yield person
-    person.close()
+    try:
+        person.report("ready")
+        yield person
+    finally:
+        person.close()
 
 
 def asking(approvers: str = "", quorum: int = 1) -> PolicySet:
