@@ -26,6 +26,7 @@ from agp.contracts.policy import (
 from agp.daemon.files import open_regular
 from agp.errors import ConfigurationError, OverLimit
 from agp.policy.effects import needs
+from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES, TOP_LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,8 +45,8 @@ _NOT_SECRET: Final = re.compile(r"^\.env\.(example|sample|template|dist)$", re.I
 _SECRET_DIRECTORY: Final = frozenset(
     {".ssh", ".aws", ".gnupg", ".kube", ".azure", ".docker", ".password-store", "gcloud"}
 )
-_PLACES: Final = (".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json")
-_GIT_PLACES: Final = frozenset({"hooks", "config", "config.worktree", "modules"})
+_GIT_PLACES: Final = frozenset({*GIT_DIRECTORIES, *GIT_FILES, "modules"})
+"""What a view masks in a git directory, and the submodules' own git directories."""
 
 
 class HostSurveyor:
@@ -119,7 +120,7 @@ def is_executing_place(resolved: str, workspace: str) -> bool:
     parts = Path(os.path.relpath(resolved, workspace)).parts
     if not parts:
         return False
-    if parts[0] in _PLACES:
+    if parts[0] in TOP_LEVEL:
         return True
     if ".git" in parts:
         after = parts[parts.index(".git") + 1 :]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agp.errors import DaemonAway
+from agp.errors import DaemonAway, Unauthorised
 from agp.gateway.once import call_once
 from tests.fakes.agp_house import DEADLINE_S, House, house
 from tests.fakes.daemon_wire import Wire, daemon_process, held, open_session, start_daemon
@@ -98,9 +98,9 @@ def test_a_stop_with_a_live_session_keeps_it_for_the_next_daemon(home: House) ->
     start_daemon(home)
 
     with Wire(home.home.control_socket) as back, Wire(home.home.control_socket) as late:
-        attach = {**session.claim, "fencing_token": 1, "hooks_alive": False}
+        attach = {**session.claim, "fencing_token": 1, "view": None}
         again = back.ask("session.attach", **attach)
-        with pytest.raises(Exception, match="another launcher holds"):
+        with pytest.raises(Unauthorised, match="another launcher holds"):
             late.ask("session.attach", **attach)
         assert again["fencing_token"] == 2
         back.ask("session.end", **session.claim, outcome="finished")
@@ -120,7 +120,7 @@ def test_a_daemon_that_was_killed_leaves_nothing_in_the_way(home: House) -> None
 
     start_daemon(home)
     with Wire(home.home.control_socket) as back:
-        back.ask("session.attach", **session.claim, fencing_token=1, hooks_alive=False)
+        back.ask("session.attach", **session.claim, fencing_token=1, view=None)
         session.begin()
         back.ask("session.end", **session.claim, outcome="killed")
 
