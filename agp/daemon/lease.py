@@ -24,7 +24,7 @@ from agp.daemon.messages import (
     read_args,
     write_value,
 )
-from agp.errors import AgpError, DaemonAway, Interrupted
+from agp.errors import AgpError, DaemonAway, Interrupted, Unauthorised
 from agp.gateway.client import ControlClient
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class Lease:
                     if self._back.is_set():
                         await self._pump(client)
                         deadline = anyio.current_time() + grace
-            except DaemonAway:
+            except (DaemonAway, Unauthorised):
+                # Unauthorised also while the daemon has not yet seen the old connection end.
                 await anyio.sleep(_RETRY_S)
             except AgpError as error:
                 return Interrupted("the daemon does not know this session any more", why=error.what)

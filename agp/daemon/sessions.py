@@ -167,6 +167,8 @@ class Sessions:
     async def attach(self, args: AttachSession, connection: ControlConnection) -> OpenedSession:
         """Let a launcher take its session back after a break."""
         live = check_lease(self.live.get(args.session_id), args.secret)
+        if live.governed.ended:
+            raise Refusal("this session was ended while its launcher was away", fix="run again")
         if args.fencing_token != live.lease.fencing_token or live.connection is not None:
             raise Unauthorised("another launcher holds this session")
         live.lease = SessionLease.model_validate(

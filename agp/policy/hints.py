@@ -55,6 +55,8 @@ def hint_for(effect: Effect, world: World) -> str:
 def _exec(effect: Effect, world: World) -> list[str]:
     """Name exactly these words, as far as a pattern can."""
     del world
+    if not effect.argv:
+        raise PatternError("an exec without words")
     words = tuple("<any>" if "<" in word and ">" in word else word for word in effect.argv)
     argv_of_words(words)
     return [f"argv: [[{', '.join(map(quoted, words))}]]"]
