@@ -326,6 +326,33 @@ async def test_an_undelivered_allow_takes_its_ticket_back_and_may_be_asked_for_a
         assert isinstance(await h.redeem(call), Allowed)
 
 
+async def test_a_second_waiter_that_hangs_up_after_the_redemption_gives_no_second_ticket() -> None:
+    """Approved code can join a call of the harness, and break its own connection off later."""
+    async with house() as h:
+        call = tool_call("touch a")
+        await h.gate(call)
+        joined = await h.gate(call)
+        assert joined.undelivered is not None
+        assert isinstance(await h.redeem(call), Allowed)
+
+        await joined.undelivered()
+
+        assert isinstance((await h.gate(call)).ruling, Denied)
+        assert isinstance(await h.redeem(call), Denied)
+
+
+async def test_what_ran_before_a_restart_is_neither_decided_again_nor_a_violation() -> None:
+    """The journal says which tool_use_ids were redeemed; their late words are no news."""
+    async with house() as h:
+        call = tool_call("touch a")
+        h.session.executed_before = frozenset({call.tool_use_id})
+
+        assert isinstance((await h.gate(call)).ruling, Denied)
+        await h.outcome(call)
+
+        assert h.record.kinds == []
+
+
 async def test_another_call_under_a_known_id_is_refused() -> None:
     """The id of an allowed call does not carry another command."""
     async with house() as h:

@@ -9,8 +9,10 @@ from agp.contracts.journal import (
     ApprovalCancelled,
     ApprovalGranted,
     ApprovalRequested,
+    CallDecided,
     ControlPaused,
     ControlResumed,
+    CoverageViolated,
     ExecutionFinished,
     Line,
     Payload,
@@ -20,8 +22,9 @@ from agp.contracts.journal import (
     SessionStarted,
     TicketRedeemed,
 )
-from agp.contracts.policy import Grade
+from agp.contracts.policy import Decision, Grade, Tier
 from agp.governor.recover import Recovery, recover
+from agp.governor.session import Counts
 
 ZERO = Digest("0" * 64)
 SESSION = SessionId("s-0123456789ab")
@@ -115,6 +118,33 @@ def test_a_redeemed_call_without_an_outcome_may_still_report_one() -> None:
     """Otherwise its outcome after a restart would look like an ungoverned call."""
     assert CALL in _fold(STARTED, REDEEMED).sessions[SESSION].redeemed
     assert _fold(STARTED, REDEEMED, FINISHED).sessions[SESSION].redeemed == {}
+
+
+def test_what_was_decided_redeemed_and_violated_is_counted_again() -> None:
+    """Else a run that lived through a restart would end as one without calls or violations."""
+    decided = CallDecided(
+        session_id=SESSION,
+        call_id=CALL,
+        tool_use_id="t-1",
+        tool="exec",
+        cwd="/w",
+        decision=Decision.REQUIRE,
+        rule_id=RuleId("r"),
+        tier=Tier.DEFAULT,
+        reason="",
+        effects=(),
+        grade=Grade.CONFINED,
+        policy_digest=ZERO,
+        commitment=ZERO,
+    )
+    violated = CoverageViolated(session_id=SESSION, what="survivor", detail="1")
+    cancelled = ApprovalCancelled(approval_id=ASKED, call_id=CALL, cause="superseded")
+
+    opened = _fold(STARTED, decided, REQUESTED, cancelled, REDEEMED, violated).sessions[SESSION]
+
+    assert opened.executed == {"t-1"}
+    assert opened.violations == 1
+    assert opened.counts == Counts(calls=1, allowed=0, asked=1, denied=1)
 
 
 def test_mount_points_of_a_view_that_did_not_stop_are_known() -> None:
