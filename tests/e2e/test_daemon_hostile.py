@@ -130,16 +130,29 @@ def test_ten_mebibytes_block_at_the_bridge_and_at_the_socket(home: House, sessio
     assert lives(session, "after")
 
 
-def test_a_body_just_below_the_limit_is_decided(session: Held) -> None:
-    """Seven mebibytes of one command: asked or denied, never lost."""
-    waiting = session.start(
-        "PreToolUse", session.bash("git status").replace(b"git status", b"x" * 7 * MIB)
+@pytest.mark.parametrize("kib", [64, 900])
+def test_a_large_input_is_put_before_a_person_whole(session: Held, kib: int) -> None:
+    """It is parsed and redacted beside the loop, and shown; nothing of it is lost."""
+    words = b"x" * kib * 1024
+    waiting = session.start("PreToolUse", session.bash("y").replace(b'"y"', b'"%b"' % words))
+    with waiting:
+        told = session.wire.notice("approval")["body"]
+        name = told["approval_id"]
+        session.wire.ask("approval.answer", approval_id=name, verdict="deny", reason="too much")
+        assert b"too much" in read_answer(waiting)[1]
+
+    assert words.decode() in told["input_json"]
+    assert lives(session, "after")
+
+
+def test_an_input_too_large_to_be_shown_is_refused(session: Held) -> None:
+    code, out, err = session.hook(
+        "PreToolUse", session.bash("y").replace(b'"y"', b'"%b"' % (b"x" * 7 * MIB))
     )
-    told = session.wire.notice("approval")["body"]
-    session.wire.ask(
-        "approval.answer", approval_id=told["approval_id"], verdict="deny", reason="too much"
-    )
-    assert b"too much" in read_answer(waiting)[1]
+
+    assert code == 2
+    assert out == b""
+    assert b"larger than" in err
     assert lives(session, "after")
 
 
