@@ -43,7 +43,7 @@ from agp.daemon.messages import (
     OpenedSession,
     OpenSession,
 )
-from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised
+from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised, Unavailable
 from agp.gateway.ask import AskListener, Exchange
 from agp.governor.session import GovernedSession
 from agp.sandbox.connect import parse_target
@@ -142,12 +142,30 @@ class Sessions:
             args.view_uid,
             args.model_upstream,
         )
-        self._home.session_directory(session_id).mkdir(mode=0o700)
-        LeaseFile.of(live).save(self._home, session_id)
+        await self._keep(live)
         self.live[session_id] = live
         self.opened.set()
         await self._hold(live, connection)
         return self._opened(live)
+
+    async def _keep(self, live: LiveSession) -> None:
+        """Store what the session needs after a restart; without it the session ends here.
+
+        Raises:
+            Unavailable: AGP's home has no room, or cannot be written.
+        """
+        directory = self._home.session_directory(live.session_id)
+        try:
+            directory.mkdir(mode=0o700)
+            LeaseFile.of(live).save(self._home, live.session_id)
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            why = error.strerror or str(error)
+            reaped = SessionReaped(session_id=live.session_id, reason=f"no lease kept: {why}")
+            await self._record.append(reaped, actor="agp")
+            raise Unavailable(
+                "the session's lease cannot be stored", where=str(directory), why=why
+            ) from error
 
     def _refuse_overlap(self, workspace: str) -> None:
         """Let one session at a time govern a workspace.

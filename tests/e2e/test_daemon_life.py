@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agp.errors import DaemonAway, Unauthorised
+from agp.errors import DaemonAway, Unauthorised, Unavailable
 from agp.gateway.once import call_once
 from tests.fakes.agp_house import DEADLINE_S, House, house
 from tests.fakes.daemon_wire import Wire, daemon_process, held, open_session, start_daemon
@@ -86,6 +86,20 @@ def test_a_term_signal_seals_a_checkpoint_and_leaves_no_socket(home: House) -> N
     assert "Traceback" not in err + out, err
     assert home.kinds()[-1] == "checkpoint.sealed"
     assert not home.home.control_socket.exists()
+
+
+def test_a_session_whose_lease_cannot_be_kept_is_ended_in_the_journal(home: House) -> None:
+    """The place of the sessions is gone: the run is refused with it named, nothing stays open."""
+    start_daemon(home)
+    (home.home.root / "sessions").rmdir()
+    with Wire(home.home.control_socket) as wire:
+        with pytest.raises(Unavailable) as refused:
+            open_session(wire, home.repo)
+        status = wire.ask("daemon.status")
+
+    assert str(home.home.root / "sessions") in refused.value.where
+    assert status["sessions"] == 0
+    assert home.kinds("session.started", "session.reaped") == ["session.started", "session.reaped"]
 
 
 def test_a_stop_with_a_live_session_keeps_it_for_the_next_daemon(home: House) -> None:
