@@ -18,7 +18,7 @@ from agp.contracts.channel import Answer, ApprovalRequest
 from agp.contracts.control import AnswerGiven
 from agp.contracts.gateway import ControlNotice, ControlOp
 from agp.daemon.show import Shown
-from agp.errors import Interrupted
+from agp.errors import Interrupted, JournalBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +50,13 @@ class Front:
                     self.shown.approval(request)
                 else:
                     await self._prompt.show(request)
+            case "killed" if notice.body.get("cause") == "journal_broken":
+                broken = JournalBroken(
+                    "the journal broke, and the run was ended with it",
+                    fix="look into daemon.log, then at the disk; verify with `agp verify`",
+                )
+                self._lease.abandon(broken)
+                raise broken
             case "killed":
                 raise Interrupted("the session was killed", why=f"by {notice.body.get('by', '?')}")
             case "reaped":

@@ -29,6 +29,7 @@ from agp.errors import (
     HarnessFailed,
     IntegrityError,
     Interrupted,
+    JournalBroken,
     RunRefused,
     Ungoverned,
 )
@@ -116,6 +117,8 @@ async def _session(
             ended = await _governed(home, config, planned, lease, terminal=terminal)
         except BaseException as error:
             killed = find(error, Interrupted)
+            if find(error, JournalBroken) is not None:
+                raise
             if killed is None:
                 with anyio.move_on_after(_CLOSE_S, shield=True):
                     await _end(lease, Ended("refused"))

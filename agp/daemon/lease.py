@@ -73,6 +73,11 @@ class Lease:
             except DaemonAway:
                 self._broken(client)
 
+    def abandon(self, why: AgpError) -> None:
+        """End the lease at once, for good: nobody is left who could answer."""
+        self._over = why
+        self._back.set()
+
     def claim(self) -> dict[str, str]:
         """Give what every message of this session carries."""
         return {"session_id": self.session.session_id, "secret": self.session.secret}

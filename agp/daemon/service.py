@@ -34,7 +34,7 @@ from agp.daemon.recovery import Restorer
 from agp.daemon.sessions import Sessions
 from agp.daemon.shelf import PolicyShelf
 from agp.daemon.survey import HostSurveyor
-from agp.errors import IntegrityError
+from agp.errors import IntegrityError, JournalBroken, Unavailable
 from agp.gateway.control import ControlListener
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk, utc_text
@@ -54,7 +54,7 @@ from agp.store.projection import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from anyio.abc import TaskGroup
+    from anyio.abc import TaskGroup, TaskStatus
     from anyio.streams.memory import MemoryObjectReceiveStream
 
     from agp.contracts.channel import ApprovalRequest
@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 
 SEARCH_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
 _DISK_PERIOD_S: Final = 5.0
+_STORE_RETRY_S: Final = 2.0
+_TELL_S: Final = 2.0
+"""For telling launchers that the journal is broken."""
 _MIB: Final = 1024 * 1024
 _TERMINAL: Final = frozenset(
     {
@@ -224,6 +227,24 @@ class _Grown:
             self.enough.set()
 
 
+class _BrokenJournal:
+    """Runs the commit task; where the journal breaks, every launcher is told before all ends."""
+
+    def __init__(self, commit: GroupCommit) -> None:
+        self._commit = commit
+        self.sessions: Sessions | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Commit until cancelled. Raises `JournalBroken`, which ends the daemon."""
+        try:
+            await self._commit.run(task_status=task_status)
+        except JournalBroken:
+            if self.sessions is not None:
+                with anyio.move_on_after(_TELL_S, shield=True):
+                    await self.sessions.tell_broken()
+            raise
+
+
 class _Announcer:
     """Pushes the state of an approval to the launcher of its session; never raises, never waits."""
 
@@ -267,7 +288,8 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         stack.enter_context(unprojected)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         commit = GroupCommit(journal, clock)
-        await tasks.start(commit.run)
+        broken = _BrokenJournal(commit)
+        await tasks.start(broken.run)
         commit.on_sealed(sealed.send_nowait)
         tasks.start_soon(_project, unprojected, store, vault)
         announcer = _Announcer(tasks)
@@ -293,6 +315,7 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         intendants: dict[str, Intendant] = {"claude-code": ClaudeCode(), "scripted": Scripted()}
         sessions = Sessions(home, config, commit, clock, governor, shelf, intendants, tasks)
         announcer.sessions = sessions
+        broken.sessions = sessions
         await commit.append(
             ConfigInForce(config_digest=digest_of(config), version=agp.__version__), actor="agp"
         )
@@ -350,9 +373,24 @@ async def _project(
 ) -> None:
     """Feed the store, and drop the bodies of ended calls, in journal order, off the hot path."""
     async for line in lines:
-        await store.apply(line)
+        await _applied(store, line)
         if (call_id := _ended_call(line)) is not None:
             await anyio.to_thread.run_sync(vault.drop_body, call_id)
+
+
+async def _applied(store: AsyncStore, line: Line) -> None:
+    """Apply one line, however long the store cannot be written: it is a view and may lag.
+
+    The journal alone decides whether anything is granted; a full disk ends that soon enough.
+    """
+    while True:
+        try:
+            await store.apply(line)
+        except Unavailable as error:
+            structlog.get_logger().warning("the store lags behind the journal", why=str(error))
+            await anyio.sleep(_STORE_RETRY_S)
+        else:
+            return
 
 
 def _ended_call(line: Line) -> CallId | None:

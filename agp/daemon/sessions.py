@@ -53,6 +53,7 @@ from agp.sandbox.survivors import survivors
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
+    from pydantic import JsonValue
 
     from agp.daemon.config import Config
     from agp.daemon.home import Home
@@ -270,6 +271,14 @@ class Sessions:
         live.scope.cancel()
         if live.connection is not None:
             await live.connection.notify(ControlNotice(notice="killed", body={"by": by}))
+
+    async def tell_broken(self) -> None:
+        """Tell every launcher that nothing can be recorded any more: its run ends now."""
+        for live in self.live.values():
+            live.governed.ended = True
+            if live.connection is not None:
+                body: dict[str, JsonValue] = {"by": "agp", "cause": "journal_broken"}
+                await live.connection.notify(ControlNotice(notice="killed", body=body))
 
     async def close_all(self) -> None:
         """Tell every launcher that the daemon goes; leases stay, so that they can come back."""

@@ -100,3 +100,22 @@ def test_a_start_on_a_full_disk_is_a_clear_error(home: House) -> None:
     assert "Traceback" not in done.stderr
     assert "No space left" in done.stderr
     assert str(home.home.root) in done.stderr
+
+
+def test_a_run_whose_journal_breaks_ends_with_a_code_of_its_own(home: House) -> None:
+    """The question that waits is never granted, its call never runs, and the message says why."""
+    run = home.scripted({"tool": "exec", "argv": ["rm", "README.md"]})
+    run.question()
+    fill(home, leave=0)
+    for _ in range(40):  # each rejected answer is a line, until the last page of the file is full
+        home.agp("approve", "otter-00000000")
+        if run.process.poll() is not None:
+            break
+
+    run.end(code=13)
+
+    assert "the journal broke" in run.said
+    assert (home.repo / "README.md").exists()
+    (home.home.root / "ballast").unlink()
+    start_daemon(home)
+    assert "approval.granted" not in home.kinds()
