@@ -1,4 +1,4 @@
-"""`policy check`: read policy files as the daemon would, and say where they are wrong."""
+"""`policy check|reload`: read policy files as the daemon would, and have it read them again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agp.cli.wire import output_of
+from agp.cli.wire import ask_daemon, output_of
 from agp.contracts.display import visible
 from agp.errors import PolicyError, UsageRefused
 
@@ -51,6 +51,18 @@ def check(
     }
     lines = [f"ok  {visible(path)}: {rules} rules" for path, rules in counted]
     output_of(ctx).show("policy-check", document, lines)
+
+
+@policies.command()
+def reload(ctx: typer.Context) -> None:
+    """Have the daemon read its policy files again; a broken file changes nothing."""
+    from agp.contracts.gateway import ControlOp
+    from agp.contracts.journal import PolicyLoaded
+
+    loaded = ask_daemon(ControlOp.POLICY_RELOAD, PolicyLoaded)
+    counted = f"{loaded.rules} rules of {len(loaded.files)} files"
+    line = f"In force now: {counted}, {loaded.policy_digest[:16]}."
+    output_of(ctx).show("policy-reload", loaded.model_dump(mode="json"), [line])
 
 
 def _read(path: Path) -> bytes:
