@@ -109,6 +109,7 @@ async def _session(
         egress=planned.egress,
         model_upstream=planned.model_upstream,
         unsafe=planned.unsafe,
+        secrets=planned.secrets,
         launcher_pid=os.getpid(),
         view_uid=run_as(planned.workspace).uid,
     )

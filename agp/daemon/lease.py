@@ -49,6 +49,7 @@ class Lease:
         self._client: ControlClient
         self._back = anyio.Event()
         """Set while a daemon answers, and once none ever will."""
+        self._secrets: tuple[str, ...] = ()
         self._over: AgpError | None = None
         """Why the lease has ended; from then on everything raises it."""
         self._arrived, self._notices = anyio.create_memory_object_stream[ControlNotice](math.inf)
@@ -115,6 +116,7 @@ class Lease:
         Raises:
             AgpError: the session could not be opened; later ends are kept for who asks.
         """
+        self._secrets = args.secrets
         async with ControlClient(self._home.control_socket) as client:
             self._take(client, await client.call(ControlOp.SESSION_OPEN, write_value(args)))
             task_status.started()
@@ -173,6 +175,7 @@ class Lease:
             {
                 **self.claim(),
                 "fencing_token": self.session.fencing_token,
+                "secrets": self._secrets,
                 "view": self._view,
             }
         )

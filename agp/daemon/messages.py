@@ -33,6 +33,8 @@ class OpenSession(Contract):
     model_upstream: str = ""
     """`host:port` behind the model relay; empty: there is no relay."""
     unsafe: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = Field(default=(), repr=False)
+    """Values handed to the harness that must not be journaled; kept in memory only."""
     launcher_pid: int
     view_uid: int
     """The uid as which the harness runs: the only one that may ask."""
@@ -74,6 +76,7 @@ class AttachSession(OfSession):
     """`session.attach`: a launcher comes back after the daemon was away."""
 
     fencing_token: int
+    secrets: tuple[str, ...] = Field(default=(), repr=False)
     view: LiveView | None
     """None: the hooks had not shown themselves alive before the break."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from agp.contracts.intendant import LaunchPlan
     from agp.daemon.config import Config
 
+_SHORTEST_SECRET = 8
+"""Characters; a shorter value stands in too many harmless texts."""
 _SCRIPT_LIMIT = 64 * 1024 * 1024
 
 
@@ -39,6 +41,8 @@ class Planned:
     egress: tuple[str, ...] = ()
     model_upstream: str = ""
     unsafe: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Values of the variables that the operator hands over; never journaled."""
     launch: LaunchPlan | None = None
     """For a harness."""
     calls: tuple[ScriptedCall, ...] = ()
@@ -78,6 +82,7 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
     upstream = "" if request.model_url is None else _upstream(request.model_url)
     model = () if request.model is None else ("--model", request.model)
     who = _user_name()
+    named = _named((*config.pass_environment, *request.pass_environment))
     launch = plan_launch(
         LaunchRequest(
             task=request.task,
@@ -91,7 +96,7 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
             model_relay=bool(upstream),
             git_name=f"{who} (agent)",
             git_email=f"{who}@agp.invalid",
-            named_environment=_named((*config.pass_environment, *request.pass_environment)),
+            named_environment=named,
             unsafe=executable.unsafe,
         )
     )
@@ -104,6 +109,7 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
         egress=() if upstream else config.egress,
         model_upstream=upstream,
         unsafe=launch.unsafe,
+        secrets=tuple(value for _, value in named if len(value) >= _SHORTEST_SECRET),
         launch=launch,
     )
 

@@ -55,11 +55,11 @@ class Restorer:
         for opened in recovery.sessions.values():
             try:
                 live = self._live(opened)
+                self.shelf.open_workspace(opened.started.workspace)
             except AgpError as error:
                 await self._close(opened, f"it could not be taken up: {error.what}")
                 continue
             live.mount_points = opened.mount_points
-            self.shelf.open_workspace(opened.started.workspace)
             await self._executing(live, opened)
             await self._redeemed(live, opened)
             await self._asked(live, opened)
@@ -78,7 +78,7 @@ class Restorer:
             governed.bind(kept.harness_session)
         governed.counts = opened.counts
         governed.violations = opened.violations
-        governed.executed_before = frozenset(opened.executed)
+        governed.executed_before = set(opened.executed)
         lease = SessionLease(
             session_id=started.session_id,
             secret=kept.secret,

@@ -27,6 +27,7 @@ from agp.contracts.policy import Decision
 from agp.daemon.clock import SystemClock
 from agp.daemon.config import Config, digest_of
 from agp.daemon.lock import exclusive
+from agp.daemon.log import configure_log
 from agp.daemon.messages import write_value
 from agp.daemon.offline import summary_of
 from agp.daemon.operations import Operations
@@ -93,6 +94,7 @@ async def serve(home: Home, config: Config, *, until_idle: bool) -> None:
         IntegrityError: the journal does not fit its last checkpoint.
         JournalBroken: the journal could not be written; hooks refuse from that moment on.
     """
+    configure_log()
     home.check()
     home.create()
     with exclusive(home.lock):

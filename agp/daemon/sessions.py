@@ -143,6 +143,7 @@ class Sessions:
             args.view_uid,
             args.model_upstream,
         )
+        live.governed.secrets = args.secrets
         await self._keep(live)
         self.live[session_id] = live
         self.opened.set()
@@ -194,6 +195,7 @@ class Sessions:
             live.lease.model_dump() | {"fencing_token": args.fencing_token + 1, "status": "held"}
         )
         LeaseFile.of(live).save(self._home, live.session_id)
+        live.governed.secrets = args.secrets
         if args.view is not None:
             self._watch_masks(live, args.view)
             live.gate.set()

@@ -36,6 +36,8 @@ class PolicyShelf:
         self._files: tuple[PolicyFile, ...] = ()
         self._base: PolicySet | None = None
         self._of_workspace: dict[str, PolicySet] = {}
+        self._own: dict[str, PolicyFile] = {}
+        """The repository's own file as it was when its session opened."""
 
     @property
     def base(self) -> PolicySet:
@@ -56,7 +58,10 @@ class PolicyShelf:
                 files.append(_read(path, tier))
         base = PolicySet.build(files)
         workspaces = {
-            workspace: _with_workspace(files, workspace) or base for workspace in self._of_workspace
+            workspace: PolicySet.build([*files, self._own[workspace]])
+            if workspace in self._own
+            else base
+            for workspace in self._of_workspace
         }
         self._files, self._base, self._of_workspace = tuple(files), base, workspaces
         return self.loaded(base)
@@ -67,9 +72,13 @@ class PolicyShelf:
         The file is read once, when the session opens: what the agent writes there later has no
         say in this session.
         """
-        own = _with_workspace(list(self._files), workspace)
-        policy = own or self.base
+        own = _own_file(workspace)
+        policy = self.base if own is None else PolicySet.build([*self._files, own])
         self._of_workspace[workspace] = policy
+        if own is None:
+            self._own.pop(workspace, None)
+        else:
+            self._own[workspace] = own
         return policy
 
     def of(self, workspace: str) -> PolicySet:
@@ -86,11 +95,9 @@ class PolicyShelf:
         )
 
 
-def _with_workspace(files: list[PolicyFile], workspace: str) -> PolicySet | None:
+def _own_file(workspace: str) -> PolicyFile | None:
     path = Path(workspace) / WORKSPACE_POLICY
-    if not os.path.lexists(path):
-        return None
-    return PolicySet.build([*files, _read(path, Tier.WORKSPACE)])
+    return _read(path, Tier.WORKSPACE) if os.path.lexists(path) else None
 
 
 def _read(path: Path, tier: Tier) -> PolicyFile:

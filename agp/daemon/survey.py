@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from agp.contracts.policy import (
     World,
 )
 from agp.daemon.files import open_regular
+from agp.daemon.follow import below, follow, is_view_own
 from agp.errors import ConfigurationError, OverLimit
 from agp.policy.effects import needs
 from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES, TOP_LEVEL
@@ -31,8 +33,6 @@ from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES, TOP_LEVEL
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VIEW_HOME: Final = "/home/agent"
-_VIEW_OWN: Final = (VIEW_HOME, "/tmp", "/var/tmp", "/run", "/dev/shm")  # noqa: S108 - names
 _OURS: Final = ("/opt/agp", "/run/agp", "/etc/claude-code", "/etc/codex")
 _HASH_LIMIT: Final = 64 * 1024 * 1024
 _SECRET_NAME: Final = re.compile(
@@ -71,7 +71,11 @@ class HostSurveyor:
         return World(
             workspace=workspace,
             cwd=cwd,
-            paths=tuple(self._path(raw, workspace, cwd) for raw in needed.paths),
+            paths=tuple(
+                facts
+                for raw in needed.paths
+                if (facts := self._path(raw, workspace, cwd)) is not None
+            ),
             executables=tuple(self._program(word, workspace, cwd) for word in needed.words),
             intendant=intendant,
             agent_id=agent_id,
@@ -82,37 +86,49 @@ class HostSurveyor:
         """Hash the workspace files in exec position; one that cannot be read hashes as absent."""
         paths = sorted({e.subject for e in effects if e.kind is EffectKind.EXEC_WORKSPACE})
         return tuple(
-            FileHash(path=path, sha256=_hash(path)) for path in paths if _below(path, workspace)
+            FileHash(path=path, sha256=_hash(path)) for path in paths if below(path, workspace)
         )
 
-    def _path(self, raw: str, workspace: str, cwd: str) -> PathFacts:
-        resolved = _resolve(raw, cwd, workspace)
-        in_workspace = _below(resolved, workspace)
+    def _path(self, raw: str, workspace: str, cwd: str) -> PathFacts | None:
+        """Resolve one path; None where it cannot be told, which makes the call opaque."""
+        resolved = follow(raw, cwd, workspace)
+        if resolved is None:
+            return None
+        in_workspace = below(resolved, workspace)
         place = in_workspace and is_executing_place(resolved, workspace)
         return PathFacts(
             raw=raw,
             resolved=resolved,
             in_workspace=in_workspace,
-            in_agp=any(_below(resolved, ours) for ours in self._ours),
+            in_agp=any(below(resolved, ours) for ours in self._ours),
             executing_place=place,
-            agent_writable=not place
-            and (in_workspace or any(_below(resolved, own) for own in _VIEW_OWN)),
+            agent_writable=not place and (in_workspace or is_view_own(resolved, workspace)),
             secret=is_secret(resolved),
         )
 
     def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
-        found = _resolve(word, cwd, workspace) if "/" in word else self._on_path(word)
-        writable = found is not None and (
-            _below(found, workspace) or any(_below(found, own) for own in _VIEW_OWN)
-        )
+        """Find a program; one that is not there, or is no program, is not found."""
+        found = follow(word, cwd, workspace) if "/" in word else self._on_path(word)
+        if found is None:
+            return ExecutableFacts(word=word, resolved=None, agent_writable=False)
+        writable = below(found, workspace) or is_view_own(found, workspace)
+        if not writable and not _is_program(found):
+            return ExecutableFacts(word=word, resolved=None, agent_writable=False)
         return ExecutableFacts(word=word, resolved=found, agent_writable=writable)
 
     def _on_path(self, word: str) -> str | None:
         for directory in self._search_path:
-            candidate = Path(directory) / word
-            if candidate.is_file() and os.access(candidate, os.X_OK):
+            candidate = f"{directory}/{word}"
+            if _is_program(candidate):
                 return os.path.realpath(candidate)
         return None
+
+
+def _is_program(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def is_executing_place(resolved: str, workspace: str) -> bool:
@@ -133,20 +149,9 @@ def is_secret(resolved: str) -> bool:
     path = Path(resolved)
     if _NOT_SECRET.match(path.name):
         return False
+    if path.name == "config" and path.parent.name == ".git":
+        return True  # a remote's URL may hold a token
     return bool(_SECRET_NAME.match(path.name)) or not _SECRET_DIRECTORY.isdisjoint(path.parts)
-
-
-def _resolve(raw: str, cwd: str, workspace: str) -> str:
-    """Follow every link of a path, as the view would: outside the workspace its own places win."""
-    joined = os.path.join(cwd, raw)  # noqa: PTH118 - a peer's words, not a path of ours
-    lexical = os.path.normpath(joined)
-    if not _below(lexical, workspace) and any(_below(lexical, own) for own in _VIEW_OWN):
-        return lexical
-    return os.path.realpath(joined)
-
-
-def _below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _hash(path: str) -> Digest:

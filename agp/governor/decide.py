@@ -23,7 +23,7 @@ import anyio.to_thread
 from agp.approvals.binding import binding_digest
 from agp.approvals.machine import Approval
 from agp.approvals.words import approval_id
-from agp.contracts.base import ApprovalId, Digest, RuleId
+from agp.contracts.base import ApprovalId, CallId, Digest, RuleId
 from agp.contracts.channel import ApprovalRequest, ApprovalState, Binding, FileHash
 from agp.contracts.intendant import Allowed, Denied, GrantAsked, Intendant, Ruling, ToolCall
 from agp.contracts.journal import (
@@ -88,7 +88,6 @@ class Decider:
         *,
         log_id: str,
         timing: Timing,
-        known_secrets: tuple[str, ...] = (),
     ) -> None:
         self._record = record
         self._clock = clock
@@ -98,7 +97,6 @@ class Decider:
         self._rules = rules
         self._log_id = log_id
         self._timing = timing
-        self._known_secrets = known_secrets
 
     async def decide(self, session: GovernedSession, call: Call, *, paused: str | None) -> Ruling:
         """Carry one call through steps 1 to 7."""
@@ -194,7 +192,7 @@ class Decider:
         self, session: GovernedSession, call: Call, verdict: Verdict, commitment: Digest
     ) -> tuple[Verdict, CallDecided]:
         """Step 3: what is journaled; a secret that survives redaction refuses the call."""
-        known = self._known_secrets
+        known = session.secrets
         text = journal_json(call.call.raw_input, known)
         edit = call.call.effective_input
         edited = None if edit is None else journal_json(edit, known)
@@ -340,6 +338,7 @@ class Decider:
             session.counts.denied += 1
             return self._refuse(call, f"approved, but superseded: {changed}; ask again")
         call.ticket = call.key
+        call.bound_files = again.files
         await self._record.append(
             TicketIssued(
                 session_id=session.session_id,
@@ -408,6 +407,17 @@ class Decider:
             approvers=weighed.verdict.approvers,
             quorum=weighed.verdict.quorum,
         )
+
+    async def still_bound(self, session: GovernedSession, call_id: CallId) -> bool:
+        """Tell whether the files that an approval bound are still what they were."""
+        call = session.by_id(call_id)
+        if call is None or not call.bound_files:
+            return call is not None
+        paths = tuple(
+            Effect(kind=EffectKind.EXEC_WORKSPACE, subject=entry.path) for entry in call.bound_files
+        )
+        now = await anyio.to_thread.run_sync(self._hash, paths, session.workspace)
+        return now == call.bound_files
 
     async def _someone_waits(self, call: Call) -> bool:
         """Give a waiter that was cut off the rest of its grace to come back."""

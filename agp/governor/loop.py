@@ -133,6 +133,8 @@ class Governor:
         stranger = self._not_of(session, proposed.harness_session)
         if stranger is not None:
             return Exchange(Denied(reason=stranger))
+        if not session.may_work_in(proposed.cwd):
+            return Exchange(Denied(reason="a call is made from within the workspace; cd back"))
         effective = await self._effective(session, proposed)
         call = session.calls.get(proposed.tool_use_id)
         digest = call_digest(proposed, effective)
@@ -192,11 +194,16 @@ class Governor:
             key = TicketKey(asked.agent_id, asked.cwd, asked.tool, effective)
             ticket = session.tickets.redeem(key, monotonic=self._clock.monotonic())
             refusal = "AGP granted no such call" if ticket is None else None
+            if ticket is not None and not await self._decider.still_bound(session, ticket.call_id):
+                ticket, refusal = (
+                    None,
+                    "a file that the call runs was changed since it was approved",
+                )
         if ticket is None:
             await self._record.append(
                 TicketRefused(
                     session_id=session.session_id,
-                    tool=asked.tool,
+                    tool=_spelled(session, asked.tool),
                     agent_id=asked.agent_id,
                     reason=refusal or "no ticket",
                 ),
@@ -535,7 +542,7 @@ class Governor:
     async def _failed(
         self, session: GovernedSession, call_id: CallId, error: str, reported_by: str
     ) -> None:
-        text = journal_text(error).text[:_ERROR_LIMIT]
+        text = _spelled(session, error)[:_ERROR_LIMIT]
         await self._record.append(
             ExecutionFailed(
                 session_id=session.session_id,
@@ -561,7 +568,7 @@ class Governor:
         session.violations += 1
         if session.violations > MAX_VIOLATIONS:
             return  # the run has failed long ago; an agent must not fill the journal with it
-        detail = f"{said.tool} {said.tool_use_id}"[:500]
+        detail = _spelled(session, f"{said.tool} {said.tool_use_id}"[:500])
         await self._record.append(
             CoverageViolated(session_id=session.session_id, what=what, detail=detail),
             actor="harness",
@@ -579,6 +586,12 @@ def call_digest(call: ToolCall, effective: Digest) -> Digest:
         digest.update(b"%d:%b" % (len(part.encode()), part.encode()))
     digest.update(effective.encode())
     return Digest(digest.hexdigest())
+
+
+def _spelled(session: GovernedSession, text: str) -> str:
+    """Redact a peer's words for the journal; where a known secret survives, nothing is left."""
+    shown = journal_text(text, session.secrets)
+    return "[redacted]" if shown.survived else shown.text
 
 
 def _new_call_id() -> CallId:

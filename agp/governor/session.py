@@ -13,6 +13,7 @@ The states of a call, and who moves it:
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agp.contracts.base import ApprovalId, CallId, Digest, SessionId
+    from agp.contracts.channel import FileHash
     from agp.contracts.intendant import Intendant, Ruling
     from agp.contracts.policy import Grade, Verdict
 
@@ -39,6 +41,10 @@ MAX_PENDING_APPROVALS: Final = 8
 """Questions that one session may put to people at once."""
 MAX_CALLS_KEPT: Final = 4096
 """Ended calls that stay in memory, so that a repeated request is known for what it is."""
+
+
+_WORKING_PLACES: Final = ("/tmp", "/home/agent")  # noqa: S108 - the view's own
+"""Besides the workspace: a view's private places."""
 
 
 class CallState(StrEnum):
@@ -86,6 +92,8 @@ class Call:
     state: CallState = CallState.DECIDING
     verdict: Verdict | None = None
     approval_id: ApprovalId | None = None
+    bound_files: tuple[FileHash, ...] = ()
+    """The workspace files that an approval bound; looked at once more at redemption."""
     answered_by: str = ""
     """Who ended its approval; several for a quorum."""
     ticket: TicketKey | None = None
@@ -169,13 +177,21 @@ class GovernedSession:
         self.violations = 0
         """Coverage violations so far; one is enough to fail the run."""
         self.counts = Counts()
-        self.executed_before: frozenset[str] = frozenset()
+        self.executed_before: set[str] = set()
         """Which tool_use_ids may have run before the daemon restarted: never decided again."""
+        self.secrets: tuple[str, ...] = ()
+        """Values that must not stand in the journal; a call that carries one is refused."""
         self.ended = False
         self.uncovered: Callable[[], tuple[str, ...]] = tuple
         """Names the executing places that the session's view has lost its masks over."""
         self.hooks_seen = anyio.Event()
         """Set by the first SessionStart on this listener."""
+
+    def may_work_in(self, cwd: str) -> bool:
+        """Tell whether a claimed working directory is one that the view has for work."""
+        places = (self.workspace, *_WORKING_PLACES)
+        clean = posixpath.normpath(cwd)
+        return any(clean == place or clean.startswith(f"{place}/") for place in places)
 
     def bind(self, harness_session: str) -> None:
         """Bind the harness's own session id to this listener."""
@@ -209,4 +225,7 @@ class GovernedSession:
         if surplus > 0:
             old = [key for key, call in self.calls.items() if call.state in ended]
             for key in old[:surplus]:
+                if self.calls[key].state is CallState.ENDED:
+                    # Its stream item must still find that it was decided (one id, no body).
+                    self.executed_before |= {key}
                 del self.calls[key]

@@ -29,7 +29,13 @@ from agp.errors import JournalBroken, OverLimit, Refusal, Unavailable
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk
 from agp.governor.loop import MAX_INPUT, MAX_VIOLATIONS, Exchange, Governor
-from agp.governor.session import MAX_PENDING_APPROVALS, MAX_WAITING, CallState, GovernedSession
+from agp.governor.session import (
+    MAX_CALLS_KEPT,
+    MAX_PENDING_APPROVALS,
+    MAX_WAITING,
+    CallState,
+    GovernedSession,
+)
 from agp.governor.tickets import TICKET_LIFE_S
 from tests.fakes.governed import (
     SESSION,
@@ -125,11 +131,11 @@ async def house(*, opened: bool = True, grace_s: float = 5.0) -> AsyncIterator[H
         lambda _: rules,
         log_id="0" * 32,
         timing=Timing(600, grace_s),
-        known_secrets=("hunter2-is-the-secret",),
     )
     async with anyio.create_task_group() as tasks:
         governor = Governor(record, clock, desk, decider, tasks, reattach_grace_s=grace_s)
         session = GovernedSession(SESSION, FakeIntendant(), workspace=WORKSPACE, grade=Grade.SHARED)
+        session.secrets = ("hunter2-is-the-secret",)
         if opened:
             session.bind("hs-1")
         yield House(governor, session, desk, record, clock, rules, surveyor, announcer, bodies)
@@ -345,7 +351,7 @@ async def test_what_ran_before_a_restart_is_neither_decided_again_nor_a_violatio
     """The journal says which tool_use_ids were redeemed; their late words are no news."""
     async with house() as h:
         call = tool_call("touch a")
-        h.session.executed_before = frozenset({call.tool_use_id})
+        h.session.executed_before = {call.tool_use_id}
 
         assert isinstance((await h.gate(call)).ruling, Denied)
         await h.outcome(call)
@@ -697,3 +703,55 @@ async def test_invented_outcomes_are_counted_and_stop_filling_the_journal() -> N
 
         assert h.session.violations == MAX_VIOLATIONS + 20
         assert h.record.kinds.count("coverage.violated") == MAX_VIOLATIONS
+
+
+async def test_a_file_changed_after_the_approval_was_released_is_not_run() -> None:
+    """A ticket lives for a minute; what it runs is looked at once more when it is taken."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        h.rules.override = Decision.REQUIRE
+        bound = (FileHash(path="/w/x.py", sha256=Digest("a" * 64)),)
+        h.surveyor.hashes = bound
+        call = tool_call("python3 x.py")
+        got: list[Exchange] = []
+
+        async def ask() -> None:
+            got.append(await h.gate(call))
+
+        tasks.start_soon(ask)
+        await h.until_asked()
+        await h.say("allow")
+        with anyio.fail_after(5):
+            while not got:
+                await anyio.lowlevel.checkpoint()
+        assert isinstance(got[0].ruling, Allowed)
+        h.surveyor.hashes = (FileHash(path="/w/x.py", sha256=Digest("b" * 64)),)
+
+        assert isinstance(await h.redeem(call), Denied)
+        h.surveyor.hashes = bound
+        assert isinstance(await h.redeem(call), Denied)
+
+
+async def test_a_call_from_outside_the_workspace_is_refused() -> None:
+    """A claimed working directory would bend every relative path."""
+    async with house() as h:
+        for cwd in ("/", "/etc", "/w/../etc", "/wother"):
+            call = tool_call("touch a").model_dump() | {"cwd": cwd, "tool_use_id": cwd}
+            exchange = await h.gate(ToolCall.model_validate(call))
+            assert isinstance(exchange.ruling, Denied)
+
+        assert h.record.kinds == []
+
+
+async def test_an_evicted_call_is_still_known_to_have_been_decided() -> None:
+    """A long session must not end ungoverned because its first calls were forgotten."""
+    async with house() as h:
+        first = tool_call("touch a", tool_use_id="first")
+        await h.gate(first)
+        await h.redeem(first)
+        await h.outcome(first)
+        h.rules.override = Decision.DENY
+        for number in range(MAX_CALLS_KEPT + 1):
+            await h.gate(tool_call("x", tool_use_id=f"t{number}"))
+
+        assert "first" not in h.session.calls
+        assert "first" in h.session.executed_before
