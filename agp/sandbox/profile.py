@@ -1,4 +1,4 @@
-"""The profile: a frozen value that says what a view shows, and its one bubblewrap command line.
+"""The profile: a frozen value that says what a view shows, and its one list of bubblewrap options.
 
 Pure. The root is an empty tmpfs; whatever is not named in the value does not exist inside. The
 same profile serves root and an ordinary user: only where the sources come from differs
@@ -10,11 +10,16 @@ Source: system.md §9; ADR 0006; bwrap(1).
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Annotated
 
 from pydantic import Field
 
 from agp.contracts.base import Contract, Digest
+from agp.errors import RunRefused
+
+MOST_WORDS = 8_900
+"""bubblewrap 0.8 takes 9,000 words, those of its command line included."""
 
 HOME_IN_VIEW = "/home/agent"
 ASK_IN_VIEW = "/run/agp"
@@ -70,15 +75,13 @@ class ViewSpec(Contract):
     a mount point can be renamed from a mount namespace that does not show it)."""
 
 
-def bwrap_argv(
-    spec: ViewSpec, *, bwrap: str, seccomp_fd: int, file_fds: tuple[int, ...]
-) -> tuple[str, ...]:
-    """Spell the view as one command line.
+def bwrap_options(spec: ViewSpec, *, seccomp_fd: int, file_fds: tuple[int, ...]) -> tuple[str, ...]:
+    """Spell the view as bubblewrap's options, without the command.
 
     `file_fds` holds one readable descriptor for each of `spec.files`, in order. bwrap's own init
     stays pid 1: it reaps orphans, and its end ends every process of the view.
     """
-    words: list[str] = [bwrap, *_NAMESPACES, *([] if spec.nesting else ["--disable-userns"])]
+    words: list[str] = [*_NAMESPACES, *([] if spec.nesting else ["--disable-userns"])]
     words += ["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", "agp"]
     words += ["--seccomp", str(seccomp_fd), "--clearenv"]
     for name, value in spec.environment:
@@ -103,8 +106,25 @@ def bwrap_argv(
     # Last: the root and /dev are the view user's own tmpfs; without this he could add
     # /etc/claude-code/managed-settings.d or a file in /opt/agp.
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    words += ["--chdir", spec.cwd, "--", *spec.argv]
-    return tuple(words)
+    return (*words, "--chdir", spec.cwd)
+
+
+def format_options(words: tuple[str, ...]) -> bytes:
+    """Write options for bubblewrap's `--args`: an argv would show every local user the environment.
+
+    Raises:
+        RunRefused: a word holds a NUL (it would be two options), or there are too many words.
+    """
+    if any("\0" in word for word in words):
+        raise RunRefused("a path or an environment variable of the view holds a NUL")
+    if len(words) > MOST_WORDS:
+        raise RunRefused(
+            "the view would need more mounts than bubblewrap can make",
+            why=f"{len(words)} words of options, at most {MOST_WORDS}; each nested repository of "
+            "the workspace needs about 25",
+            fix="start AGP in the directory that the agent shall work on",
+        )
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
 def digest_of(spec: ViewSpec, filter_program: bytes) -> Digest:

@@ -20,7 +20,7 @@ import anyio
 
 from agp.errors import ConfigurationError
 from agp.sandbox.host import TOOL_PATH, RunAs, tool
-from agp.sandbox.profile import ViewSpec, bwrap_argv
+from agp.sandbox.profile import ViewSpec, bwrap_options, format_options
 from agp.sandbox.seccomp import filter_program
 from agp.sandbox.staging import stage, staging_argv
 
@@ -155,9 +155,10 @@ def opened(spec: ViewSpec, who: RunAs) -> Iterator[Spawn]:
         argv = tuple(str(numbers.get(word, word)) for word in spec.argv[:_OUR_WORDS])
         argv += spec.argv[_OUR_WORDS:]
         before, placed = _placed(spec.model_copy(update={"argv": argv}), who, directories)
-        words = bwrap_argv(placed, bwrap=tool("bwrap"), seccomp_fd=program, file_fds=files)
-        words = (words[0], "--json-status-fd", str(said), *words[1:])
-        yield Spawn((*before, *words), (said, program, *files, *used), status, heard)
+        options = bwrap_options(placed, seccomp_fd=program, file_fds=files)
+        given = _memory(format_options(("--json-status-fd", str(said), *options)), stack)
+        words = (*before, tool("bwrap"), "--args", str(given), "--", *placed.argv)
+        yield Spawn(words, (said, given, program, *files, *used), status, heard)
 
 
 def _kill_child(pid: int | None, parent: int) -> None:

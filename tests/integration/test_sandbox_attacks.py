@@ -17,7 +17,7 @@ import pytest
 
 from agp.sandbox.places import missing_masks, plan_places, remove_created
 from agp.sandbox.snapshot import compare, take_snapshot
-from tests.fakes.views import Stage, as_owner, run_command, stage
+from tests.fakes.views import Stage, as_owner, processes_marked, run_command, stage
 
 pytestmark = pytest.mark.confinement
 
@@ -466,3 +466,26 @@ def test_descriptors_and_environment_of_the_operator_do_not_pass(scene: Stage) -
         finally:
             del os.environ["SSH_AUTH_SOCK"]
     assert said == "['0', '1', '2', '3'] False\n"
+
+
+def test_no_command_line_of_the_view_shows_its_environment(scene: Stage) -> None:
+    """Attack: any local user reads `ps`; a harness's environment holds its key."""
+    secret = f"sk-{secrets.token_hex(12)}"
+    code = "import os; print(os.environ['KEY'], flush=True); input()"
+    environment = {"PATH": "/usr/bin:/bin", "KEY": secret}
+    view = scene.view(("/usr/bin/python3", "-ISc", code), environment=environment)
+    with view.opened() as spawn:
+        assert not any(secret in word for word in spawn.argv)
+        child = subprocess.Popen(
+            spawn.argv,
+            pass_fds=spawn.pass_fds,
+            env=dict(spawn.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline().decode().strip() == secret, "the control: it is there"
+        lives, shown = processes_marked("os.environ['KEY']"), processes_marked(secret)
+        child.communicate(b"\n", timeout=10)
+    assert len(lives) >= 3, "bubblewrap, its init and the program were looked at"
+    assert shown == []

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from agp.errors import RunRefused
 from agp.sandbox.host import RunAs
-from agp.sandbox.profile import Bind, OurFile, Scratch, ViewSpec, bwrap_argv, digest_of
+from agp.sandbox.profile import (
+    MOST_WORDS,
+    Bind,
+    OurFile,
+    Scratch,
+    ViewSpec,
+    bwrap_options,
+    digest_of,
+    format_options,
+)
 from agp.sandbox.staging import stage, staging_argv
 
 SPEC = ViewSpec(
@@ -24,30 +34,30 @@ SPEC = ViewSpec(
 )
 
 
-def argv(spec: ViewSpec) -> list[str]:
-    return list(bwrap_argv(spec, bwrap="bwrap", seccomp_fd=8, file_fds=(9,)))
+def options(spec: ViewSpec) -> list[str]:
+    return list(bwrap_options(spec, seccomp_fd=8, file_fds=(9,)))
 
 
-def test_the_whole_command_line() -> None:
-    assert " ".join(argv(SPEC)) == (
-        "bwrap --unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-net"
+def test_the_whole_list_of_options() -> None:
+    assert " ".join(options(SPEC)) == (
+        "--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-net"
         " --unshare-cgroup-try --disable-userns --cap-drop ALL --new-session --die-with-parent"
         " --hostname agp --seccomp 8 --clearenv --setenv HOME /x --proc /proc --dev /dev"
         " --perms 1777 --size 5 --tmpfs /tmp --ro-bind /usr /usr --symlink usr/bin /bin"
         " --perms 0444 --file 9 /etc/hosts --bind /h/w s /h/w s --bind /h/w s/.git /h/w s/.git"
         " --ro-bind /h/w s/.git/hooks /h/w s/.git/hooks --remount-ro /dev --remount-ro /"
-        " --chdir /h/w s -- run --bind"
+        " --chdir /h/w s"
     )
 
 
 def test_only_a_view_that_nests_may_make_user_namespaces() -> None:
     nests = SPEC.model_copy(update={"nesting": True})
-    assert set(argv(SPEC)) - set(argv(nests)) == {"--disable-userns"}
+    assert set(options(SPEC)) - set(options(nests)) == {"--disable-userns"}
 
 
 def test_parents_below_a_scratch_place_become_read_only_mounts() -> None:
     inside = Bind(source="/tmp/a/b/c", target="/tmp/a/b/c", writable=True)
-    words = argv(SPEC.model_copy(update={"binds": (inside,), "masks": ()}))
+    words = options(SPEC.model_copy(update={"binds": (inside,), "masks": ()}))
     assert " ".join(words).count("--perms 0755 --tmpfs /tmp/a ") == 1
     assert words.index("/tmp/a") < words.index("/tmp/a/b/c")
     assert " --remount-ro /tmp/a " in " ".join(words)
@@ -60,7 +70,20 @@ def test_the_digest_covers_the_profile_and_the_filter() -> None:
 
 def test_descriptors_and_files_must_match() -> None:
     with pytest.raises(ValueError, match="argument"):
-        bwrap_argv(SPEC, bwrap="bwrap", seccomp_fd=8, file_fds=())
+        bwrap_options(SPEC, seccomp_fd=8, file_fds=())
+
+
+def test_options_travel_as_one_word_each_and_a_nul_cannot_make_two() -> None:
+    """Attack: a variable's value that would add a bind."""
+    assert format_options(("--setenv", "A", "b c", "é")) == b"--setenv\0A\0b c\0\xc3\xa9\0"
+    with pytest.raises(RunRefused, match="NUL"):
+        format_options(("--setenv", "A", "x\0--bind\0/\0/"))
+
+
+def test_more_options_than_bubblewrap_takes_are_refused_with_the_reason() -> None:
+    assert format_options(("x",) * MOST_WORDS)
+    with pytest.raises(RunRefused, match="more mounts"):
+        format_options(("x",) * (MOST_WORDS + 1))
 
 
 def test_root_s_stage_replaces_sources_and_nothing_else() -> None:
