@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from agp.contracts.git import GIT_ENVIRONMENT
 from agp.contracts.policy import Grade
 from agp.contracts.sandbox import ExecRequest, ExecResult, PreflightReport
 from agp.errors import NotBuilt, RunRefused
@@ -39,10 +40,7 @@ _GUARD: Final = (
     REPORT,
 )
 ENVIRONMENT: Final = (
-    # A directory that looks like a bare repository is none: its config could name programs.
-    ("GIT_CONFIG_COUNT", "1"),
-    ("GIT_CONFIG_KEY_0", "safe.bareRepository"),
-    ("GIT_CONFIG_VALUE_0", "explicit"),
+    *GIT_ENVIRONMENT,
     ("HOME", "/tmp"),  # noqa: S108 - the view's own, private /tmp
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),

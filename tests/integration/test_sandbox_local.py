@@ -243,3 +243,52 @@ def test_two_commands_at_once_do_not_see_each_other(scene: Stage) -> None:
     anyio.run(both)
     assert counts == [b"3\n", b"3\n"], "init, the guard, the command"
     assert os.getpid()
+
+
+PROGRAMS = {
+    "core.fsmonitor": ("status", "--porcelain"),
+    "core.pager": ("--paginate", "log", "-1", "--format=x"),
+    "credential.helper": ("credential", "fill"),
+    "core.askPass": ("credential", "fill"),
+}
+"""Settings of a repository's own configuration, and the question that makes git run them."""
+
+
+@pytest.mark.parametrize("setting", PROGRAMS)
+def test_git_inside_runs_no_program_that_an_older_configuration_names(
+    scene: Stage, setting: str
+) -> None:
+    """Attack: an unpacked archive brings its .git/config; the control is the same git without."""
+    program = scene.workspace / "program"
+    program.write_text("#!/bin/sh\ntouch RAN\n")
+    program.chmod(0o755)
+    scene.give()
+    scene.git("config", setting, str(program))
+    words: tuple[str, ...] = ("git", *PROGRAMS[setting])
+    if "--paginate" in words:  # git pages only on a terminal
+        words = ("script", "-qec", " ".join(words), "/dev/null")
+    stdin = b"protocol=https\nhost=h\n\n"
+    ran = scene.workspace / "RAN"
+    execute(scene, *words, stdin=stdin)
+    assert not ran.exists()
+    plain = ("env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", "TERM=x")
+    execute(scene, *plain, *words, stdin=stdin)
+    assert ran.exists(), "the control"
+
+
+def test_git_inside_takes_no_ordinary_directory_for_a_repository() -> None:
+    """Attack: a bare repository as plain files, whose config says that it is not bare."""
+    with stage(git=False) as bare:
+        for name in ("objects", "refs"):
+            (bare.workspace / name).mkdir()
+        (bare.workspace / "HEAD").write_text("ref: refs/heads/main\n")
+        (bare.workspace / "config").write_text(
+            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n"
+            '\tfsmonitor = "touch RAN;true"\n'
+        )
+        bare.give()
+        bare.places()
+        execute(bare, "git", "status")
+        assert not (bare.workspace / "RAN").exists()
+        execute(bare, "env", "-i", "PATH=/usr/bin:/bin", "git", "status")
+        assert (bare.workspace / "RAN").exists(), "the control"

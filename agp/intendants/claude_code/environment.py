@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
+from agp.contracts.git import GIT_ENVIRONMENT
 from agp.errors import RunRefused
 
 VIEW_HOME = "/home/agent"
@@ -24,10 +25,7 @@ _FIXED = (
     ("LANG", "C.UTF-8"),
     ("TMPDIR", "/tmp"),  # noqa: S108 - the view's own, private /tmp
     ("SHELL", "/bin/bash"),
-    # A directory that looks like a bare repository is none: its config could name programs.
-    ("GIT_CONFIG_COUNT", "1"),
-    ("GIT_CONFIG_KEY_0", "safe.bareRepository"),
-    ("GIT_CONFIG_VALUE_0", "explicit"),
+    *GIT_ENVIRONMENT,
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_ERROR_REPORTING", "1"),
     ("DISABLE_TELEMETRY", "1"),
