@@ -114,5 +114,5 @@ class ControlNotice(Contract):
     """A line that the daemon pushes to a lease's connection, unasked."""
 
     v: Literal[1] = 1
-    notice: Literal["approval", "killed", "reaped", "daemon_stopping"]
+    notice: Literal["approval", "killed", "reaped", "egress_refused", "daemon_stopping"]
     body: dict[str, JsonValue] = Field(default_factory=dict)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from agp.daemon.lease import Lease
+
+
+_ENDING: Final = {
+    signal.SIGINT: "stopped by you (Ctrl-C)",
+    signal.SIGTERM: "told to end (SIGTERM)",
+    signal.SIGHUP: "its terminal went away (SIGHUP)",
+}
 
 
 class Front:
@@ -58,7 +66,10 @@ class Front:
                 self._lease.abandon(broken)
                 raise broken
             case "killed":
-                raise Interrupted("the session was killed", why=f"by {notice.body.get('by', '?')}")
+                raise Interrupted(f"killed by {notice.body.get('by', '?')}")
+            case "egress_refused":
+                target, why = (str(notice.body.get(name, "?")) for name in ("target", "reason"))
+                self.shown.egress(target, why)
             case "reaped":
                 raise Interrupted("the daemon closed the session")
             case "daemon_stopping":
@@ -94,8 +105,20 @@ async def open_front(lease: Lease, *, terminal: bool) -> AsyncIterator[Front]:
                 front = Front(lease, Shown(prompt.say_shown), prompt)
                 tasks.start_soon(prompt.run)
             tasks.start_soon(front.follow)
+            tasks.start_soon(_until_told)
             yield front
             tasks.cancel_scope.cancel()
+
+
+async def _until_told() -> None:
+    """End the run in order when this process is told to end; nothing is left behind by it.
+
+    Raises:
+        Interrupted: by Ctrl-C or a signal.
+    """
+    with anyio.open_signal_receiver(*_ENDING) as told:
+        async for number in told:
+            raise Interrupted(_ENDING[signal.Signals(number)])
 
 
 def _write(line: str) -> None:

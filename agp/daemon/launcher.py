@@ -142,8 +142,8 @@ async def _governed(
 ) -> Ended:
     """Prove the sandbox, then run the harness or the script beside the lease and the prompt."""
     provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
-    await _prove(provider, planned, lease)
     async with open_front(lease, terminal=terminal) as front:
+        await _prove(provider, planned, lease)
         if planned.intendant == "scripted":
             return await run_script(planned, lease, front.shown, provider)
         return await HarnessRun(home, config, planned, lease, front).run()

@@ -449,6 +449,9 @@ class Sessions:
             EgressRefused(session_id=live.session_id, target=target[:300], reason=reason[:300]),
             actor=f"agent:{live.session_id}",
         )
+        if live.connection is not None:
+            body: dict[str, JsonValue] = {"target": target[:300], "reason": reason[:300]}
+            await live.connection.notify(ControlNotice(notice="egress_refused", body=body))
 
 
 def uncovered(view: LiveView) -> tuple[str, ...]:

@@ -61,6 +61,10 @@ class Shown:
             by = f" by {visible(request.answered_by)}" if request.answered_by else ""
             self._write(f"    {request.approval_id}: {request.state.value}{by}")
 
+    def egress(self, target: str, reason: str) -> None:
+        """The session's proxy or relay refused a target."""
+        self._write(f"  ! no way to {visible(target)}: {visible(reason, limit=_WIDTH)}")
+
     def note(self, text: str) -> None:
         """Say something of AGP's own."""
         self._write(f"  {text}")
