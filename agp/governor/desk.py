@@ -93,7 +93,7 @@ class ApprovalDesk:
                 raise await self._reject(answer, "there is no such approval")
             blocked = self.may_grant() if answer.verdict == "allow" else None
             if blocked is not None:
-                raise await self._reject(answer, blocked)
+                raise await self._reject(answer, blocked, fix="agp resume")
             weighed = weigh(approval, answer, now=self._clock.now())
             if isinstance(weighed, Rejected):
                 raise await self._reject(answer, weighed.reason)
@@ -182,7 +182,9 @@ class ApprovalDesk:
         for approval_id in ended[:-KEEP_ENDED]:
             del self._slots[approval_id]
 
-    async def _reject(self, answer: Answer, reason: str) -> Refusal:
+    async def _reject(
+        self, answer: Answer, reason: str, *, fix: str = "look at what waits with `agp approvals`"
+    ) -> Refusal:
         await self._record.append(
             ApprovalClickRejected(
                 approval_id=answer.approval_id[:128],
@@ -195,7 +197,7 @@ class ApprovalDesk:
         return Refusal(
             f"the answer to {answer.approval_id} does not count",
             why=reason,
-            fix="look at what waits with `agp approvals`",
+            fix=fix,
         )
 
 
