@@ -34,8 +34,10 @@ from agp.contracts.policy import (
     World,
     WriteAction,
 )
-from agp.policy.places import is_ours, persists
-from agp.policy.programs import Meaning, Touch, meaning_of
+from agp.policy.meaning import Meaning, Touch
+from agp.policy.places import is_ours, means_otherwise, persists
+from agp.policy.programs import meaning_at, meaning_of
+from agp.policy.searches import as_called
 from agp.policy.shell import split
 from agp.policy.targets import relative
 from agp.policy.urls import endpoint_of
@@ -167,24 +169,28 @@ def _needs_of(argv: tuple[str, ...]) -> Needs:
 def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
     """Say what one command does: what it is, and what is known of what it touches."""
     program = next((one for one in world.executables if one.word == argv[0]), None)
-    if program is None or program.resolved is None:
+    found = None if program is None or _elsewhere(argv[0], world) else program.resolved
+    if program is None or found is None or _elsewhere(found, world):
         yield _opaque(f"the program {argv[0]} was not found")
         # What it asks for is known by its name, found or not.
         if privilege := _meaning(argv).privilege:
             yield Effect(kind=EffectKind.PRIVILEGE, subject=privilege)
         return
     if program.agent_writable or _named_inside(argv[0], world):
-        yield from _run_workspace(program.resolved)
+        yield from _run_workspace(found)
         yield from _ours_among(argv, world)
         return
-    meaning = _meaning(argv)
+    meaning = as_called(meaning_at(argv[0], found, argv[1:]), argv[0], world.intendant)
     understood = meaning.understood and (world.cwd == world.workspace or not meaning.at_root)
     touched = [effect for touch in meaning.touches for effect in _touch(touch, world)]
     if EffectKind.OPAQUE in {effect.kind for effect in touched}:
         understood = False
     labels = meaning.labels | ({Label.UNDERSTOOD} if understood else set())
-    yield Effect(kind=EffectKind.EXEC, subject=program.resolved, argv=argv, labels=labels)
+    yield Effect(kind=EffectKind.EXEC, subject=found, argv=argv, labels=labels)
     yield from touched
+    if meaning.reads_all:
+        labels = frozenset({Label.RECURSIVE})
+        yield Effect(kind=EffectKind.READ, subject=world.workspace, labels=labels)
     if meaning.privilege:
         yield Effect(kind=EffectKind.PRIVILEGE, subject=meaning.privilege)
     if meaning.opaque:
@@ -198,6 +204,11 @@ def _named_inside(word: str, world: World) -> bool:
     if "/" not in word:
         return False
     return not word.startswith("/") or relative(word, world.workspace) is not None or ".." in word
+
+
+def _elsewhere(path: str, world: World) -> bool:
+    """A bare word is no path."""
+    return "/" in path and means_otherwise(path, world.cwd)
 
 
 def _run_workspace(path: str) -> Iterator[Effect]:
@@ -217,13 +228,16 @@ def _touch(touch: Touch, world: World) -> Iterator[Effect]:
     if facts is None or not _is_path(touch.path):
         yield _opaque("a path of the call was not resolved")
         return
+    if any(means_otherwise(path, world.cwd) for path in (touch.path, facts.resolved)):
+        yield _opaque("a path of the call means something else to each process")
+        return
     writes = touch.kind in {EffectKind.WRITE, EffectKind.DELETE}
     if facts.in_agp or (writes and is_ours(facts.resolved, world.workspace)):
         yield Effect(kind=EffectKind.GOVERN, subject=facts.resolved)
         return
     labels = _labels(facts, touch)
     yield Effect(kind=touch.kind, subject=facts.resolved, labels=labels)
-    if writes and (facts.executing_place or persists(facts.resolved, world.home)):
+    if writes and (facts.executing_place or persists(facts.resolved, world)):
         yield Effect(kind=EffectKind.PERSIST, subject=facts.resolved, labels=labels)
 
 

@@ -9,9 +9,13 @@ Source: system.md §7 (`persist`), §9 (executing places); ADR 0005 for `commond
 
 from __future__ import annotations
 
-from typing import Final
+import posixpath
+from typing import TYPE_CHECKING, Final
 
 from agp.policy.targets import relative
+
+if TYPE_CHECKING:
+    from agp.contracts.policy import World
 
 _HOME_FILES: Final = frozenset(
     {
@@ -27,6 +31,10 @@ _HOME_DIRECTORIES: Final = (
 _MACHINE: Final = (
     "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/var/spool/cron", "/var/spool/at",
 )  # fmt: skip
+_STARTED_ANYWHERE: Final = frozenset(
+    {".agp", ".claude", ".codex", ".envrc", ".idea", ".mcp.json", ".vscode"}
+)
+_OF_EACH_PROCESS: Final = ("/proc", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr")
 _WORKSPACE_OF_AGP: Final = ".agp"
 
 
@@ -36,19 +44,34 @@ def is_ours(path: str, workspace: str) -> bool:
     return inside is not None and inside.split("/")[0].lower() == _WORKSPACE_OF_AGP
 
 
-def persists(path: str, home: str) -> bool:
+def means_otherwise(path: str, cwd: str) -> bool:
+    """Tell whether a path may mean, to the process that uses it, what nobody outside can resolve.
+
+    Found with `/proc/self/cwd/ls`: the daemon's own `cwd` is another one. A `..` after a link leads
+    where the words do not say, so with one even the two names are enough.
+    """
+    spelled = posixpath.normpath("/" + posixpath.join(cwd, path).lstrip("/"))
+    parts = set(path.split("/"))
+    bent = ".." in parts and not parts.isdisjoint({"proc", "dev"})
+    return bent or any(relative(spelled, place) is not None for place in _OF_EACH_PROCESS)
+
+
+def persists(path: str, world: World) -> bool:
     """Tell whether a write to a resolved path would run, or decide what runs, later.
 
     A file named HEAD is what turns a directory into a bare repository, whose `config` may name a
     program that the next `git status` in it starts; `.git/commondir` moves the configuration of a
-    repository to where the agent writes.
+    repository to where the agent writes. Harnesses and editors are started in subdirectories too.
     """
+    inside = relative(path, world.workspace)
+    if inside is not None and not _STARTED_ANYWHERE.isdisjoint(inside.lower().split("/")):
+        return True
     parts = path.lower().split("/")
     if ".git" in parts or parts[-1] == "head":
         return True
     if any(relative(path, place) is not None for place in _MACHINE):
         return True
-    inside = relative(path, home)
+    inside = relative(path, world.home)
     if inside is None:
         return False
     return inside in _HOME_FILES or any(

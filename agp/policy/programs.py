@@ -9,45 +9,43 @@ Source: system.md §7; peers.md §3.3 and §6 (wrappers and bypasses found in th
 
 from __future__ import annotations
 
+import posixpath
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from agp.contracts.policy import EffectKind, Label
+from agp.contracts.policy import EffectKind
+from agp.policy.git_words import git
+from agp.policy.meaning import CWD, UNKNOWN, Args, Meaning, Touch, both
+from agp.policy.runners import runner, subcommands
+from agp.policy.searches import find, grep, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-CWD: Final = "."
+PROGRAM_DIRECTORIES: Final = frozenset(
+    {"/bin", "/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin"}
+)
+_SCRIPTS: Final = MappingProxyType(
+    {
+        "jest.js": "jest", "npm-cli.js": "npm", "npx-cli.js": "npx", "pnpm.cjs": "pnpm",
+        "rustup": "cargo", "vitest.mjs": "vitest", "yarn.js": "yarn",
+    }
+)  # fmt: skip
+"""Files that are the program of another name."""
 
 
-@dataclass(frozen=True)
-class Touch:
-    """A path that a program reads, writes, deletes or runs, as the command wrote it."""
+def meaning_at(word: str, resolved: str, args: Args) -> Meaning:
+    """Say what the file behind a word does: a grammar is for the program, not for its name.
 
-    kind: EffectKind
-    path: str
-    recursive: bool = False
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What is known about one command."""
-
-    touches: tuple[Touch, ...] = ()
-    understood: bool = False
-    """The touches are all that it does."""
-    opaque: str = ""
-    """Why it can do anything, where it can."""
-    privilege: str = ""
-    labels: frozenset[Label] = frozenset()
-    at_root: bool = False
-    """Understood only in the workspace's own directory."""
-
-
-Args = tuple[str, ...]
-UNKNOWN: Final = Meaning()
+    A word found on the view's PATH is the operator's choice of directory; a path is the agent's,
+    and must end in one of the system's. A file of another name is what its own name says.
+    """
+    name, file = posixpath.basename(word), posixpath.basename(resolved)
+    named = meaning_of(name, args)
+    real = named if name in {file, _SCRIPTS.get(file)} else meaning_of(file, args)
+    certain = "/" not in word or posixpath.dirname(resolved) in PROGRAM_DIRECTORIES
+    return both(named, real, certain=certain)
 
 
 def meaning_of(name: str, args: Args) -> Meaning:
@@ -114,12 +112,6 @@ def _head(args: Args) -> Meaning:
     return _reader("qv")(tuple(rest))
 
 
-def _grep(args: Args) -> Meaning:
-    """Read files without `-r`, `-f` or `-e`: the first operand is the pattern."""
-    operands = _operands(args, "nivclEFGwxHhoqs")
-    return UNKNOWN if operands is None or len(operands) < 2 else _reads(operands[1:])  # noqa: PLR2004 - pattern and file
-
-
 def _silent(letters: str = "") -> Callable[[Args], Meaning]:
     """Make the grammar of a program that touches nothing whatever its operands."""
 
@@ -179,21 +171,6 @@ def _copy(
     return grammar
 
 
-def _runs_workspace(args: Args) -> Meaning:
-    """A test runner or build tool: whatever its words, it runs code of the directory it is in."""
-    del args
-    return Meaning((Touch(EffectKind.EXEC_WORKSPACE, CWD),), understood=True)
-
-
-def _subcommands(*names: str) -> Callable[[Args], Meaning]:
-    """Make the grammar of a package tool of which some subcommands only run workspace code."""
-
-    def grammar(args: Args) -> Meaning:
-        return _runs_workspace(args) if args and args[0] in names else UNKNOWN
-
-    return grammar
-
-
 def _interpreter(name: str, args: Args) -> Meaning:
     """Run FILE is running that file; everything else that an interpreter takes is opaque."""
     if (
@@ -201,7 +178,7 @@ def _interpreter(name: str, args: Args) -> Meaning:
         and args[:1] == ("-m",)
         and args[1:2] in {("pytest",), ("unittest",)}
     ):
-        return _runs_workspace(args)
+        return _PYTEST(args[2:])
     if args and not args[0].startswith("-"):
         return Meaning((Touch(EffectKind.EXEC_WORKSPACE, args[0]),), understood=True)
     if args in {("--version",), ("-V",), ("-v",)} and not name.startswith("perl"):
@@ -209,71 +186,7 @@ def _interpreter(name: str, args: Args) -> Meaning:
     return Meaning(opaque=f"{name} runs code that is not a file of its own")
 
 
-def _git(args: Args) -> Meaning:
-    """Read the listed questions; git's global options (`-c`, `-C`) are not listed."""
-    rest = args[1:] if args[:1] == ("--no-pager",) else args
-    if not rest:
-        return UNKNOWN
-    if rest[0] == "push" and any(_forces(arg) for arg in rest[1:]):
-        return Meaning(labels=frozenset({Label.HISTORY}))
-    flags = _GIT.get(rest[0])
-    operands = None if flags is None else _git_operands(rest[1:], flags)
-    if operands is None or (operands and rest[0] in _GIT_WITHOUT_OPERANDS):
-        return UNKNOWN
-    # Outside a repository `git diff A B` compares two directories with all that lies below them.
-    deep = rest[0] == "diff" and len(operands) > 1
-    touches = tuple(Touch(EffectKind.READ, path, deep) for path in operands)
-    return Meaning(touches, understood=True, at_root=True)
-
-
-def _forces(arg: str) -> bool:
-    short = re.fullmatch(r"-[a-zA-Z]*[fd][a-zA-Z]*", arg) is not None
-    return short or arg.startswith(("--force", "--delete", "--mirror", "--prune", "+", ":"))
-
-
-def _git_operands(args: Args, flags: frozenset[str]) -> Args | None:
-    """Give what may be paths: each operand, and the path in `revision:path`."""
-    paths: list[str] = []
-    for arg in args:
-        if arg == "--" or arg in flags or _GIT_VALUE.fullmatch(arg):
-            continue
-        if arg.startswith(("-", ":")) or not arg:
-            return None
-        paths.append(arg)
-        if ":" in arg:
-            paths.append(arg.partition(":")[2] or CWD)
-    return tuple(paths)
-
-
-_GIT_VALUE: Final = re.compile(r"-[0-9]+|-n[0-9]+|--max-count=[0-9]+|--(since|until|author)=[^%]*")
-_SHOWING: Final = frozenset(
-    {
-        "-p", "--patch", "--stat", "--shortstat", "--numstat", "--name-only", "--name-status",
-        "--no-color", "--oneline", "--graph", "--all", "--decorate", "--reverse", "--no-patch",
-        "-s", "--cached", "--staged", "-w", "--word-diff", "--no-merges", "--merges",
-        "--first-parent",
-        "--pretty=oneline", "--pretty=short", "--pretty=full", "--format=%H", "--format=%h %s",
-        "--no-ext-diff", "--no-textconv",
-    }
-)  # fmt: skip
-_GIT: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "status": frozenset(
-            {"-s", "--short", "-b", "--branch", "-sb", "--porcelain", "--porcelain=v1",
-             "--porcelain=v2", "--long", "-u", "--untracked-files=no", "--untracked-files=all"}
-        ),
-        "log": _SHOWING,
-        "diff": _SHOWING,
-        "show": _SHOWING,
-        "branch": frozenset({"-a", "--all", "-r", "-v", "-vv", "--list", "--show-current"}),
-        "rev-parse": frozenset(
-            {"--show-toplevel", "--abbrev-ref", "--short", "--is-inside-work-tree", "--verify"}
-        ),
-        "ls-files": frozenset({"-m", "-o", "-d", "-c", "--modified", "--others", "--cached"}),
-    }
-)  # fmt: skip
-_GIT_WITHOUT_OPERANDS: Final = frozenset({"branch"})
-
+_PYTEST: Final = runner("c")
 _INTERPRETER: Final = re.compile(
     r"(ba|da|z|fi|k|mk|tc|c|a)?sh|(python|pypy)[0-9.]*|node(js)?|ruby[0-9.]*|perl[0-9.]*"
     r"|php[0-9.]*|lua[0-9.]*|tclsh[0-9.]*|osascript|pwsh|powershell|Rscript"
@@ -284,7 +197,7 @@ _WRAPPERS: Final = MappingProxyType(
             (
                 "ansible", "at", "awk", "batch", "bun", "bunx", "busybox", "chroot", "chrt",
                 "crontab", "dbus-run-session", "deno", "docker", "ed", "emacs", "env", "ex",
-                "expect", "fakeroot", "find", "firejail", "flock", "gawk", "gdb", "ionice",
+                "expect", "fakeroot", "firejail", "flock", "gawk", "gdb", "ionice",
                 "kubectl", "linux32", "linux64", "ltrace", "m4", "mawk", "nice", "nohup", "npx",
                 "nsenter", "numactl", "nvim", "parallel", "pipx", "podman", "rlwrap", "rsh",
                 "script", "sed", "setarch", "setpriv", "setsid", "ssh", "ssh-agent",
@@ -307,7 +220,11 @@ _GRAMMARS: Final[Mapping[str, Callable[[Args], Meaning]]] = MappingProxyType(
         "wc": _reader("lwcmL"),
         "head": _head,
         "tail": _head,
-        "grep": _grep,
+        "grep": grep,
+        "egrep": search,
+        "fgrep": search,
+        "rg": search,
+        "find": find,
         "cmp": _reader("ls", least=2),
         "stat": _reader("L"),
         "md5sum": _reader("b"),
@@ -322,25 +239,25 @@ _GRAMMARS: Final[Mapping[str, Callable[[Args], Meaning]]] = MappingProxyType(
         "id": _no_operands("ugnG"),
         "uname": _no_operands("asrmnpo"),
         "nproc": _no_operands(""),
-        "git": _git,
+        "git": git,
         "touch": _writes("cam", EffectKind.WRITE),
         "mkdir": _writes("pv", EffectKind.WRITE),
         "rm": _writes("fv", EffectKind.DELETE, recursive="rR"),
         "rmdir": _writes("v", EffectKind.DELETE),
         "cp": _copy("vfnp", "rRa", (EffectKind.READ,)),
         "mv": _copy("vfn", "", (EffectKind.READ, EffectKind.DELETE)),
-        "pytest": _runs_workspace,
-        "tox": _runs_workspace,
-        "nox": _runs_workspace,
-        "make": _runs_workspace,
-        "jest": _runs_workspace,
-        "vitest": _runs_workspace,
-        "npm": _subcommands("test", "t", "run", "run-script", "start"),
-        "pnpm": _subcommands("test", "run", "start"),
-        "yarn": _subcommands("test", "run", "start"),
-        "cargo": _subcommands("test", "build", "check", "run", "clippy", "bench"),
-        "go": _subcommands("test", "run", "generate"),
-        "mvn": _subcommands("test", "compile", "verify"),
-        "gradle": _subcommands("test", "build", "check"),
+        "pytest": _PYTEST,
+        "tox": runner("cf"),
+        "nox": runner("cf"),
+        "make": runner("EIf"),
+        "jest": runner("cr"),
+        "vitest": runner("cr"),
+        "npm": subcommands("test", "t", "run", "run-script", "start"),
+        "pnpm": subcommands("test", "run", "start"),
+        "yarn": subcommands("test", "run", "start"),
+        "cargo": subcommands("test", "build", "check", "run", "clippy", "bench"),
+        "go": subcommands("test", "run", "generate"),
+        "mvn": subcommands("test", "compile", "verify", short="fs"),
+        "gradle": subcommands("test", "build", "check", short="Ibcp"),
     }
 )

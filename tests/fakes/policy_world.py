@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agp.contracts.policy import (
@@ -46,7 +47,10 @@ def path_facts(raw: str, cwd: str = WORKSPACE) -> PathFacts:
         in_agp=below(resolved, AGP) or below(resolved, "/opt/agp"),
         executing_place=any(below(inside, place) for place in (*_PLACES, ".git/hooks")),
         agent_writable=any(below(resolved, place) for place in _WRITABLE),
-        secret=name == ".env" or name.endswith(".pem") or "/.ssh" in resolved,
+        secret=name == ".env"
+        or name.endswith(".pem")
+        or resolved.endswith("/.git/config")
+        or "/.ssh" in resolved,
     )
 
 
@@ -58,7 +62,7 @@ def program_facts(word: str, cwd: str = WORKSPACE) -> ExecutableFacts:
     return ExecutableFacts(word=word, resolved=found, agent_writable=writable)
 
 
-def world_for(action: Action, cwd: str = WORKSPACE) -> World:
+def world_for(action: Action, cwd: str = WORKSPACE, intendant: str = "claude-code") -> World:
     """Resolve exactly what the policy asks for."""
     needed = needs(action)
     return World(
@@ -67,15 +71,25 @@ def world_for(action: Action, cwd: str = WORKSPACE) -> World:
         home=HOME,
         paths=tuple(path_facts(raw, cwd) for raw in needed.paths),
         executables=tuple(program_facts(word, cwd) for word in needed.words),
-        intendant="claude-code",
+        intendant=intendant,
     )
 
 
+def shipped_pack() -> PolicyFile:
+    """Read the pack that ships."""
+    path = Path(__file__).parents[2] / "policies/default.yaml"
+    return load_policy_file(path.read_bytes(), name=path.name, tier=Tier.DEFAULT)
+
+
 def judge(
-    policy: PolicySet, action: Action, grade: Grade = Grade.SHARED, cwd: str = WORKSPACE
+    policy: PolicySet,
+    action: Action,
+    grade: Grade = Grade.SHARED,
+    *,
+    intendant: str = "claude-code",
 ) -> Verdict:
     """Take one action through effects and table, as the governor does."""
-    world = world_for(action, cwd)
+    world = world_for(action, intendant=intendant)
     return policy.decide(effects_of(action, world), grade=grade, world=world)
 
 

@@ -27,7 +27,8 @@ def test_the_pack_says_what_its_case_expects(case: dict[str, object]) -> None:
     """Verdict and deciding rule, and a reason that tells the agent something."""
     action = ACTIONS.validate_json(json.dumps(case["call"]))
     grade = Grade(str(case.get("grade", "shared")))
-    verdict = judge(PolicySet.build([PACK]), action, grade)
+    intendant = str(case.get("intendant", "claude-code"))
+    verdict = judge(PolicySet.build([PACK]), action, grade, intendant=intendant)
     assert (verdict.decision, case.get("rule", verdict.rule_id)) == (
         case["expect"],
         verdict.rule_id,
