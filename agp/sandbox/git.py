@@ -97,6 +97,12 @@ def linked_repository(dot_git: Path) -> Path | None:
     return target.parent.parent
 
 
+def pointed(dot_git: Path) -> Path | None:
+    """Give the git directory that a `.git` file names, if it is one."""
+    target = _pointer(dot_git, "gitdir: ")
+    return target if target is not None and os.path.lexists(target / "HEAD") else None
+
+
 def redirected(git: Path) -> Path | None:
     """Give the other directory that a git directory takes its configuration from, if any."""
     common = _pointer(git / "commondir", "")

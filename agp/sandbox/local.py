@@ -118,14 +118,18 @@ class LocalProvider:
 
     def _prepare(self, named: str) -> tuple[PlacesPlan, RunAs]:
         places, who = self._look(named)
-        if places.created_mount_points:
+        # A repository that a command has made below is masked as far as it exists; the comparison
+        # at the end names it. To refuse every later command would protect nothing more.
+        below = frozenset(places.created_below)
+        missing = tuple(path for path in places.created_mount_points if path not in below)
+        if missing:
             raise RunRefused(
                 "the workspace's executing places are not covered",
-                where=places.created_mount_points[0],
+                where=missing[0],
                 why="their mount points are created, and journaled first, when a session starts",
                 fix="start a session for this workspace; nobody may remove them while it runs",
             )
-        return places, who
+        return _without(places, below), who
 
     def _look(self, named: str) -> tuple[PlacesPlan, RunAs]:
         workspace = check_workspace(named, agp_home=self._agp_home)

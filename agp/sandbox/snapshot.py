@@ -12,12 +12,16 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from agp.errors import OverLimit
+from agp.sandbox.gitlinks import gitlinks
+from agp.sandbox.nested import Kind, walk
 from agp.sandbox.places import GIT_FILES, PlacesPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_ENTRIES = 20_000
+MOST_DIFFERENCES = 100
+"""Told one by one; each is a line in the journal."""
 READ_WHOLE = 4 * 1024 * 1024
 """Bytes; a larger file is compared by size and change time, which its owner cannot set."""
 
@@ -35,6 +39,10 @@ class Snapshot(NamedTuple):
     """All executing places of one workspace at one time."""
 
     facts: tuple[Fact, ...]
+    nested: tuple[Fact, ...] = ()
+    """Each repository and place below the top: where it is and of which type."""
+    gitlinks: tuple[str, ...] = ()
+    """Of the index: a person's `git status` at the top enters the repository at each."""
 
 
 def take_snapshot(plan: PlacesPlan) -> Snapshot:
@@ -56,22 +64,49 @@ def take_snapshot(plan: PlacesPlan) -> Snapshot:
                     where=place,
                     fix="let core.hooksPath name a directory that holds hooks only",
                 )
-    return Snapshot(facts=tuple(sorted(set(facts), key=lambda fact: fact.path)))
+    return Snapshot(
+        facts=tuple(sorted(set(facts), key=lambda fact: fact.path)),
+        nested=tuple(_nested(plan.workspace)),
+        gitlinks=tuple(f"{plan.workspace}/{path}" for path in gitlinks(plan.workspace)),
+    )
 
 
 def compare(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """Say each difference in words; empty means that nothing changed."""
-    old = {fact.path: fact for fact in before.facts}
-    new = {fact.path: fact for fact in after.facts}
-    differences: list[str] = []
+    """Say each difference in words, sorted; empty means that nothing changed."""
+    found = {
+        *_differences(before.facts, after.facts),
+        *_differences(before.nested, after.nested),
+        *(f"{path}: a gitlink was added" for path in set(after.gitlinks) - set(before.gitlinks)),
+    }
+    # The journal holds text, and an agent chooses names.
+    told = sorted(os.fsencode(text).decode(errors="backslashreplace") for text in found)
+    more = len(told) - MOST_DIFFERENCES
+    return (*told[:MOST_DIFFERENCES], *([f"and {more} more differences"] if more > 0 else []))
+
+
+def _differences(before: tuple[Fact, ...], after: tuple[Fact, ...]) -> Iterator[str]:
+    old = {fact.path: fact for fact in before}
+    new = {fact.path: fact for fact in after}
     for path in sorted(old.keys() | new.keys()):
         if path not in old:
-            differences.append(f"{path} was added")
+            yield f"{path} was added"
         elif path not in new:
-            differences.append(f"{path} was removed")
+            yield f"{path} was removed"
         elif old[path] != new[path]:
-            differences.append(f"{path} was changed")
-    return tuple(differences)
+            yield f"{path} was changed"
+
+
+def _nested(workspace: str) -> Iterator[Fact]:
+    """Tell what is nested by type; of a file also the content, of a directory nothing more."""
+    for path, kind in walk(workspace):
+        try:
+            state = os.lstat(path)
+            plain = kind in (Kind.GIT, Kind.PLACE) and not stat.S_ISDIR(state.st_mode)
+            content = _content(path, state) if plain else kind.value
+        except OSError as error:
+            yield Fact(path=path, mode=0, content=os.strerror(error.errno or 0))
+        else:
+            yield Fact(path=path, mode=stat.S_IFMT(state.st_mode), content=content)
 
 
 def _walk(place: str) -> Iterator[Fact]:

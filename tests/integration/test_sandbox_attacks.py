@@ -17,7 +17,7 @@ import pytest
 
 from agp.sandbox.places import missing_masks, plan_places, remove_created
 from agp.sandbox.snapshot import compare, take_snapshot
-from tests.fakes.views import Stage, as_owner, processes_marked, run_command, stage
+from tests.fakes.views import UID, Stage, as_owner, processes_marked, run_command, stage
 
 pytestmark = pytest.mark.confinement
 
@@ -293,7 +293,9 @@ def test_no_executing_place_changes_whatever_the_agent_does(scene: Stage, attack
     scene.run(("/bin/sh", "-c", f"(cd '{scene.workspace}' && {attack}) 2>/dev/null; git status"))
     created = [path for built in scene.built for path in built.created_mount_points]
     remove_created(created)
-    assert compare(before, take_snapshot(plan)) == ()
+    names = (".git", "HEAD") if "cp -r .git evil" in attack else ()
+    copied = tuple(f"{scene.workspace}/evil/{name} was added" for name in names)
+    assert compare(before, take_snapshot(plan)) == copied
     scene.git("status", "--porcelain")
     subprocess.run(
         [
@@ -359,14 +361,90 @@ def test_a_workspace_without_a_repository_cannot_be_given_one(scene: Stage) -> N
         assert list(bare.workspace.iterdir()) == []
 
 
-def test_a_new_nested_repository_is_residue_and_leaves_the_outer_one_alone(scene: Stage) -> None:
-    """Stated in SECURITY.md: what the agent writes below runs when a person runs it there."""
-    plan = plan_places(str(scene.workspace))
+@dataclass(frozen=True)
+class Nested:
+    """One way to a person's next `git status` through a repository below the top."""
+
+    name: str
+    script: str
+    where: str
+    """Where the person then asks git."""
+    told: tuple[str, ...]
+    """What the comparison says; nothing: the mask held, and git ran nothing."""
+
+
+PROGRAM = (
+    """printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n%s\\tfsmonitor = """
+)
+PROGRAM += """"touch %s;true"\\n' "$1" "$MARK" > $2"""
+NESTED = (
+    Nested(
+        "the pointer file of a submodule",
+        'cp -r .git/modules/sub evil; plant "\tworktree = $PWD/sub\n" evil/config; '
+        "echo 'gitdir: ../evil' > sub/.git; rm -f sub/.git; mv sub sub2",
+        ".",
+        ("evil/HEAD was added",),
+    ),
+    Nested(
+        "the configuration of an existing nested repository",
+        "plant '' vendor/x/.git/config; mv vendor v; mv vendor/x/.git vendor/x/g; "
+        "echo ../../evil > vendor/x/.git/commondir; touch vendor/x/.git/hooks/post-checkout",
+        "vendor/x",
+        (),
+    ),
+    Nested(
+        "a new repository and a gitlink",
+        "mkdir nn; cd nn; git init -q; git commit -q --allow-empty -m y; cd ..; git add nn; "
+        "plant '' nn/.git/config",
+        ".",
+        ("nn/.git was added", "nn: a gitlink was added"),
+    ),
+    Nested(
+        "editor and harness settings at depth",
+        "echo x > vendor/.claude/settings.json; mv vendor/.claude c; mkdir sub/.vscode",
+        ".",
+        ("sub/.vscode was added",),
+    ),
+)
+
+
+@pytest.fixture
+def nesting(scene: Stage) -> Stage:
+    """A workspace with a submodule, a nested repository and a nested harness directory."""
+    source = scene.base / "work" / "source"
+    vendor = scene.workspace / "vendor" / "x"
+    for place in (source, vendor):
+        place.mkdir(parents=True)
+        if os.geteuid() == 0:
+            os.chown(place, UID, UID)
+    scene.give()
+    for place in (source, vendor):
+        scene.git("-C", str(place), "init", "-q")
+        scene.git("-C", str(place), "commit", "-q", "--allow-empty", "-m", "x")
+    allow = ("-c", "protocol.file.allow=always")
+    scene.git(*allow, "submodule", "--quiet", "add", str(source), "sub")
+    scene.git("commit", "-q", "-m", "sub")
+    (scene.workspace / "vendor" / ".claude").mkdir()
+    scene.give()
+    return scene
+
+
+@pytest.mark.parametrize("attack", NESTED, ids=lambda attack: attack.name)
+def test_a_nested_repository_is_masked_or_told(nesting: Stage, attack: Nested) -> None:
+    """Finding 11: approved code prepares the person's next `git status` on the host."""
+    mark = nesting.workspace / "PWNED"
+    plan = plan_places(str(nesting.workspace))
     before = take_snapshot(plan)
-    done = scene.run(("/bin/sh", "-c", "git init -q nested && git -C nested config core.pager x"))
-    assert done.returncode == 0
-    assert (scene.workspace / "nested" / ".git" / "config").exists()
-    assert compare(before, take_snapshot(plan)) == ()
+    prelude = f"export MARK='{mark}'; plant() {{ {PROGRAM}; }}\n"
+    for name in ("AUTHOR", "COMMITTER"):
+        prelude += f"export GIT_{name}_NAME=a GIT_{name}_EMAIL=a\n"
+    nesting.run(("/bin/sh", "-c", prelude + attack.script))
+    for built in nesting.built:
+        remove_created(built)
+    told = tuple(sorted(f"{nesting.workspace}/{words}" for words in attack.told))
+    assert compare(before, take_snapshot(plan)) == told
+    nesting.git("-C", attack.where, "status", "--porcelain")
+    assert mark.exists() == ("nn/.git was added" in attack.told), "only what is told runs"
 
 
 def test_a_bare_repository_at_the_root_is_told_by_the_comparison() -> None:

@@ -287,8 +287,20 @@ def test_git_inside_takes_no_ordinary_directory_for_a_repository() -> None:
             '\tfsmonitor = "touch RAN;true"\n'
         )
         bare.give()
+        ran = bare.workspace / "RAN"
+        bare.git("status")
+        assert ran.exists(), "the control, outside"
+        ran.unlink()
         bare.places()
         execute(bare, "git", "status")
-        assert not (bare.workspace / "RAN").exists()
-        execute(bare, "env", "-i", "PATH=/usr/bin:/bin", "git", "status")
-        assert (bare.workspace / "RAN").exists(), "the control"
+        assert not ran.exists()
+        execute(bare, "/bin/sh", "-c", "echo x > config; mv config c; rm -rf hooks; mkdir hooks/x")
+        assert "RAN" in (bare.workspace / "config").read_text(), "it is masked like a .git"
+        assert not (bare.workspace / "hooks" / "x").exists()
+
+
+def test_commands_go_on_after_one_has_made_a_nested_repository(scene: Stage) -> None:
+    """It is told at the end; until then what exists of it is masked like any other."""
+    assert execute(scene, "git", "init", "-q", "nn").exit_code == 0
+    done = execute(scene, "/bin/sh", "-c", "echo x >> nn/.git/config || echo masked")
+    assert done.stdout == b"masked\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from agp.sandbox.host import system_binds
+from agp.sandbox.nested import TOP_LEVEL
 from agp.sandbox.view import ViewCommand
 from tests.fakes.views import ENVIRONMENT, ROOT, UID, Stage, processes_marked, run_command, stage
 
@@ -133,10 +134,7 @@ def test_the_view_shows_exactly_this_and_nothing_else(scene: Stage) -> None:
             ["/run/agp", "ro"],
             [work, "rw"],
             [f"{work}/.git", "rw"],
-            *(
-                [f"{work}/{name}", "ro"]
-                for name in (".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json")
-            ),
+            *([f"{work}/{name}", "ro"] for name in TOP_LEVEL),
             *(
                 [f"{work}/.git/{name}", "ro"]
                 for name in (

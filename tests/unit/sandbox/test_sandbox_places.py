@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 from agp.errors import RunRefused
-from agp.sandbox.places import Mask, PlacesPlan, create, missing_masks, plan_places, remove_created
-from agp.sandbox.snapshot import compare, take_snapshot
+from agp.sandbox.nested import Kind, walk
+from agp.sandbox.places import (
+    MOST_NESTED,
+    Mask,
+    PlacesPlan,
+    create,
+    missing_masks,
+    plan_places,
+    remove_created,
+)
+from agp.sandbox.snapshot import MOST_DIFFERENCES, compare, take_snapshot
 
-TOP = {".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json"}
+TOP = {".envrc", ".vscode", ".idea", ".claude", ".codex", ".mcp.json", ".agp"}
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/nonexistent",
@@ -218,6 +227,96 @@ def test_a_separate_git_directory_inside_is_masked_like_git_s_own(tmp_path: Path
     assert found[".git"] is False
 
 
+def nested_repo(place: Path) -> Path:
+    place.mkdir(parents=True)
+    git(place, "init", "-q")
+    return place
+
+
+GIT_PLACES = ("hooks", "config", "config.worktree", "commondir", "worktrees", "modules")
+
+
+def test_a_nested_repository_is_masked_like_the_top_and_its_parents_are_mounts(repo: Path) -> None:
+    nested_repo(repo / "vendor" / "x")
+    plan = plan_places(str(repo))
+    found = masks(plan)
+    assert {found[name] for name in ("vendor", "vendor/x", "vendor/x/.git")} == {True}
+    assert {found[f"vendor/x/.git/{name}"] for name in GIT_PLACES} == {False}
+    assert set(plan.created_below) == {
+        f"{repo}/vendor/x/.git/{name}"
+        for name in ("config.worktree", "commondir", "worktrees", "modules")
+    }
+    assert set(plan.created_below) < set(plan.created_mount_points)
+
+
+def test_a_repository_in_node_modules_is_masked_and_editor_settings_there_are_not(
+    repo: Path,
+) -> None:
+    nested_repo(repo / "node_modules" / "a")
+    for place in ("node_modules/a/.vscode", "src/.vscode", "src/.claude"):
+        (repo / place).mkdir(parents=True)
+    (repo / "src" / ".envrc").write_text("x")
+    found = masks(plan_places(str(repo)))
+    assert found["node_modules/a/.git/config"] is False
+    assert [found[f"src/{name}"] for name in (".vscode", ".claude", ".envrc")] == [False] * 3
+    assert "node_modules/a/.vscode" not in found
+
+
+def test_a_pointer_file_is_masked_and_so_is_the_repository_that_it_names(repo: Path) -> None:
+    (repo / ".git" / "own").mkdir()
+    git(repo, "init", "-q", f"--separate-git-dir={repo}/.git/own/y", str(repo / "y"))
+    found = masks(plan_places(str(repo)))
+    assert found["y/.git"] is False
+    assert found[".git/own/y/config"] is False
+
+
+def test_a_bare_repository_is_masked_like_a_git_directory(repo: Path) -> None:
+    git(repo, "init", "-q", "--bare", "data/x")
+    found = masks(plan_places(str(repo)))
+    assert {found[f"data/x/{name}"] for name in GIT_PLACES} == {False}
+
+
+def test_a_nested_repository_whose_settings_git_cannot_read_is_masked_as_a_whole(
+    repo: Path,
+) -> None:
+    (nested_repo(repo / "x") / ".git" / "config").write_text("[broken")
+    assert masks(plan_places(str(repo)))["x/.git"] is False
+
+
+@pytest.mark.parametrize("name", [".git", ".claude", ".envrc"])
+def test_a_nested_place_that_is_a_link_is_refused(repo: Path, name: str) -> None:
+    (repo / "sub").mkdir()
+    (repo / "sub" / name).symlink_to(repo)
+    with pytest.raises(RunRefused, match="cannot be masked"):
+        plan_places(str(repo))
+
+
+def test_a_nested_repository_that_is_redirected_is_refused(repo: Path) -> None:
+    (nested_repo(repo / "x") / ".git" / "commondir").write_text("../../evil\n")
+    with pytest.raises(RunRefused, match="another directory"):
+        plan_places(str(repo))
+
+
+def test_more_nested_repositories_than_a_view_can_start_with_are_refused(repo: Path) -> None:
+    for number in range(MOST_NESTED + 1):
+        (repo / str(number) / ".git").mkdir(parents=True)
+    assert len(plan_places(str(repo)).masks) > MOST_NESTED, "no HEAD: one mask for each"
+    for number in range(MOST_NESTED + 1):
+        (repo / str(number) / ".git" / "HEAD").write_text("ref: refs/heads/x")
+    with pytest.raises(RunRefused, match="nested repositories"):
+        plan_places(str(repo))
+
+
+def test_the_walk_follows_no_link_and_ends_at_its_bound(repo: Path, tmp_path: Path) -> None:
+    nested_repo(tmp_path / "outside" / "x")
+    (repo / "link").symlink_to(tmp_path / "outside")
+    (repo / "loop").symlink_to(repo)
+    assert list(walk(str(repo))) == []
+    for number in range(5):
+        (repo / str(number)).mkdir()
+    assert [entry.kind for entry in walk(str(repo), most=5)] == [Kind.BEYOND]
+
+
 def test_a_plain_directory_gets_a_closed_git(tmp_path: Path) -> None:
     plan = plan_places(str(tmp_path.resolve()))
     assert masks(plan) == dict.fromkeys(TOP | {".git"}, False)
@@ -267,14 +366,40 @@ def test_creating_and_removing_mount_points_is_no_difference(repo: Path) -> None
         (lambda r: (r / ".git/commondir").write_text("../evil"), "commondir was added"),
         (lambda r: os.mkfifo(r / ".mcp.json"), ".mcp.json was added"),
         (lambda r: (r / "HEAD").write_text("ref: x"), "HEAD was added"),
+        (lambda r: nested_repo(r / "a" / "b"), "a/b/.git was added"),
+        (lambda r: git(r, "init", "-q", "--bare", "a/b"), "a/b/HEAD was added"),
+        (lambda r: (r / "src" / ".git").write_text("gitdir: x"), "src/.git was added"),
+        (lambda r: (r / "src" / ".git").symlink_to("x"), "src/.git was added"),
+        (lambda r: (r / "src" / ".envrc").mkdir(), "src/.envrc was added"),
+        (lambda r: link_in_index(r, "src/n"), "src/n: a gitlink was added"),
+        (lambda r: (r / ".git/index").write_text("x"), "(git cannot read it): a gitlink was added"),
+        (lambda r: (r / "src" / os.fsdecode(b"\xff")).mkdir(), None),
     ],
 )
-def test_every_change_of_a_place_is_told(repo: Path, change, word: str) -> None:
+def test_every_change_of_a_place_is_told(repo: Path, change, word: str | None) -> None:
+    (repo / "src").mkdir()
     plan = plan_places(str(repo))
     before = take_snapshot(plan)
     change(repo)
-    (difference,) = compare(before, take_snapshot(plan))
-    assert difference.endswith(word)
+    differences = compare(before, take_snapshot(plan))
+    assert len(differences) == (word is not None)
+    assert all(difference.endswith(str(word)) for difference in differences)
+
+
+def link_in_index(repo: Path, path: str) -> None:
+    head = git(repo, "rev-parse", "HEAD").strip()
+    git(repo, "update-index", "--add", "--cacheinfo", f"160000,{head},{path}")
+
+
+def test_an_agent_chooses_neither_the_number_nor_the_bytes_of_the_differences(repo: Path) -> None:
+    plan = plan_places(str(repo))
+    before = take_snapshot(plan)
+    for number in range(MOST_DIFFERENCES + 5):
+        (repo / os.fsdecode(b"\xff%d" % number) / ".git").mkdir(parents=True)
+    differences = compare(before, take_snapshot(plan))
+    assert len(differences) == MOST_DIFFERENCES + 1
+    assert differences[0] == f"{repo}/\\xff0/.git was added"
+    assert differences[-1] == "and 5 more differences"
 
 
 def test_a_snapshot_follows_no_link_and_waits_for_no_pipe(repo: Path) -> None:
