@@ -37,6 +37,7 @@ version = 1
 # Absolute path of the Claude Code executable; empty: looked up on PATH.
 # claude_code = ""
 
-# Environment variables that are handed to the harness besides the built-in list.
+# Environment variables that are handed to the harness besides the built-in list. This is how
+# Claude Code gets the key for its model: ["ANTHROPIC_API_KEY"]. AGP stores no key.
 # pass_environment = []
 """

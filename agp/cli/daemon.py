@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agp.cli import control
-from agp.cli.wire import checked_home, output_of
+from agp.cli.wire import check_keys, checked_home, output_of
 from agp.contracts.display import visible
 from agp.errors import DaemonAway, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from agp.cli.output import Output
 
 app = typer.Typer(help="Start, stop and look at the daemon.", rich_markup_mode=None)
 
@@ -68,17 +70,30 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when the last session has ended.")
     ] = False,
+    report_fd: Annotated[int | None, typer.Option("--report-fd", hidden=True)] = None,
 ) -> None:
     """Be the daemon, in the foreground; a service manager starts it so."""
+    from agp.daemon.background import reporting
+
+    with reporting(report_fd):
+        _serve(output_of(ctx), until_idle=until_idle)
+
+
+def _serve(output: Output, *, until_idle: bool) -> None:
     import anyio
 
     from agp.daemon.config import load_config
+    from agp.daemon.lock import exclusive
     from agp.daemon.service import serve
     from agp.daemon.unwrap import unwrapped
 
     home = checked_home()
     config = load_config(home.config)
-    output_of(ctx).note(f"AGP serves {visible(str(home.root))}; stop it: agp daemon stop")
+    check_keys(home)
+    home.create()
+    with exclusive(home.lock):
+        pass  # another daemon is named before anything else is said; `serve` takes it for good
+    output.note(f"AGP serves {visible(str(home.root))}; stop it: agp daemon stop")
     unwrapped(partial(anyio.run, partial(serve, home, config, until_idle=until_idle)))
 
 

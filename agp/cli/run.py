@@ -7,12 +7,13 @@ import textwrap
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from agp.cli.login import NO_LOGIN, without_login
 from agp.cli.output import table
-from agp.cli.wire import checked_home, output_of
+from agp.cli.wire import check_keys, checked_home, output_of
 from agp.contracts.display import visible
 from agp.errors import NotBuilt, UsageRefused
 
@@ -41,10 +42,11 @@ _OUTCOMES = {
 
 
 class IntendantName(StrEnum):
-    """The adapters that this version has."""
+    """The adapters that this version has, and the one that it names and refuses."""
 
     CLAUDE_CODE = "claude-code"
     SCRIPTED = "scripted"
+    CODEX = "codex"
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +62,7 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     ] = None,
     *,
     intendant: Annotated[
-        IntendantName, typer.Option(help="Whose calls are governed.")
+        IntendantName, typer.Option(help="Whose calls are governed; codex is not built yet.")
     ] = IntendantName.CLAUDE_CODE,
     task: Annotated[str, typer.Option(help="What the agent is asked to do.")] = "",
     repo: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
@@ -87,13 +89,21 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
             why="an unconfined agent could answer its own questions",
             fix="install bubblewrap and run without --unsafe-unconfined",
         )
-    _check_pairing(intendant, task, script)
+    harness_only = {
+        "the harness's arguments behind --": extra,
+        "--model-url": model_url,
+        "--model": model,
+        "--pass-env": pass_env,
+        "--task": task,
+        "--unsafe-harness-version": unsafe_harness_version,
+    }
+    which = _check_pairing(intendant, task, script, [n for n, v in harness_only.items() if v])
     from agp.contracts.control import RunRequest
     from agp.daemon.config import load_config
     from agp.daemon.launcher import governed_run
 
     request = RunRequest(
-        intendant=intendant.value,
+        intendant=which,
         task=task,
         repo=str(repo.resolve()),
         script=None if script is None else str(script.resolve()),
@@ -105,25 +115,58 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     )
     output = output_of(ctx)
     home = checked_home()
+    config = load_config(home.config)
+    check_keys(home)
+    if without_login(which, config.pass_environment, request.pass_environment):
+        output.note(f"note: {NO_LOGIN}")
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and not output.as_json
-    summary = governed_run(home, load_config(home.config), request, terminal)
+    summary = governed_run(home, config, request, terminal)
     output.show("run", summary.model_dump(mode="json"), summary_lines(request, summary, output))
     return summary.exit_code
 
 
-def _check_pairing(intendant: IntendantName, task: str, script: Path | None) -> None:
+def _check_pairing(
+    intendant: IntendantName, task: str, script: Path | None, harness_only: list[str]
+) -> Literal["claude-code", "scripted"]:
     """Refuse options that do not belong together, before anything is opened."""
-    if intendant is IntendantName.SCRIPTED:
-        if script is None:
-            raise UsageRefused(
-                "the scripted intendant plays a file",
-                fix="agp run --intendant scripted --script FILE",
+    match intendant:
+        case IntendantName.CODEX:
+            raise NotBuilt(
+                "governing Codex is not built yet",
+                fix="--intendant claude-code, or --intendant scripted",
             )
-        if not script.is_file():
-            raise UsageRefused("there is no such script", where=str(script))
-    elif script is not None:
+        case IntendantName.SCRIPTED:
+            _check_script(script, harness_only)
+            return "scripted"
+        case IntendantName.CLAUDE_CODE:
+            _check_harness(task, script)
+            return "claude-code"
+
+
+def _check_script(script: Path | None, harness_only: list[str]) -> None:
+    if script is None:
+        raise UsageRefused(
+            "the scripted intendant plays a file",
+            fix="agp run --intendant scripted --script FILE",
+        )
+    if harness_only:
+        raise UsageRefused(
+            f"the scripted intendant cannot use {harness_only[0]}",
+            why="it plays the calls of its file: there is no harness and no model",
+            fix="leave it away, or govern a harness: --intendant claude-code",
+        )
+    if not script.is_file():
+        raise UsageRefused(
+            "there is no such script",
+            where=str(script),
+            fix="name a JSON file of calls; docs/harnesses.md shows one",
+        )
+
+
+def _check_harness(task: str, script: Path | None) -> None:
+    if script is not None:
         raise UsageRefused("--script is for the scripted intendant", fix="--intendant scripted")
-    elif not task:
+    if not task:
         raise UsageRefused("the agent needs a task", fix='agp run --task "..." --repo DIRECTORY')
 
 
@@ -132,11 +175,11 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
     counts: Counter[str] = Counter(call.decision for call in summary.calls)
     counted = ", ".join(f"{counts[d]} {words}" for d, words in _COUNTED if counts[d])
     verified = (
-        output.paint("verified", "green")
+        output.paint("verified with the public key", "green")
         if summary.journal_verified
         else output.paint("NOT VERIFIED", "red")
     )
-    end = _OUTCOMES[summary.outcome] + (f" ({visible(summary.why)})" if summary.why else "")
+    end = _OUTCOMES[summary.outcome] + _because(visible(summary.why))
     seconds = summary.duration_ms / 1000
     colour = "green" if summary.outcome == "finished" else "red"
     return [
@@ -146,10 +189,18 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
         *_call_lines(summary.calls, request.repo, output),
         "",
         f"  calls    {len(summary.calls)}" + (f": {counted}" if counted else ""),
-        f"  journal  {summary.events} events, {verified} with the public key (agp verify)",
+        f"  journal  {summary.events} events in the log, {verified} (agp verify)",
         f"  session  {summary.session_id}, grade {summary.grade.value}, {seconds:.1f} s",
         f"  outcome  {output.paint(end, colour)}, exit {summary.exit_code}",
     ]
+
+
+def _because(why: str) -> str:
+    """Put the reason behind the outcome; one that only says it again is its end."""
+    for word in _OUTCOMES.values():
+        if why.startswith(f"{word} "):
+            return why.removeprefix(word)
+    return f" ({why})" if why else ""
 
 
 def _call_lines(calls: tuple[CallStory, ...], repo: str, output: Output) -> list[str]:

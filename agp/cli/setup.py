@@ -11,7 +11,7 @@ import typer
 from agp.cli.config_template import CONFIG_TEMPLATE
 from agp.cli.wire import checked_home, output_of
 from agp.contracts.display import visible
-from agp.errors import ConfigurationError
+from agp.errors import ConfigurationError, NotBuilt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,7 @@ def init(
     from agp.daemon.shipped import shipped
 
     home = Home.from_environment()
+    home.check_length()
     _refuse_strange(home)
     home.create()
     home.check()
@@ -66,8 +67,18 @@ def init(
     output_of(ctx).show("init", document, _init_lines(home, made, key))
 
 
-def keygen(ctx: typer.Context) -> None:
+def keygen(
+    ctx: typer.Context,
+    *,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Not built yet: refused.")] = False,
+) -> None:
     """Make the key that signs the journal; an existing one is never overwritten."""
+    if rotate:
+        raise NotBuilt(
+            "key rotation is not built yet",
+            why="a journal keeps the key that it was begun with",
+            fix="begin a new home with AGP_HOME, and keep the old one for its journal",
+        )
     from agp.daemon.config import load_config
     from agp.journal.keys import format_public_key
 
@@ -191,4 +202,7 @@ def _init_lines(home: Home, made: list[Path], key: PublicKey | None) -> list[str
         "",
         "Next:",
         *(f"  {step}" for step in steps),
+        "",
+        "Claude Code gets the key for its model by name: agp run --pass-env ANTHROPIC_API_KEY, or",
+        'pass_environment = ["ANTHROPIC_API_KEY"] in config.toml.',
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import typer
     from pydantic import JsonValue
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from agp.contracts.base import Contract
     from agp.contracts.gateway import ControlOp
     from agp.daemon.home import Home
+    from agp.errors import ConfigurationError
 
     Reply = TypeVar("Reply", bound=Contract)
 
@@ -35,6 +38,70 @@ def checked_home() -> Home:
     home = Home.from_environment()
     home.check()
     return home
+
+
+def check_keys(home: Home) -> None:
+    """Read both halves of the signing key before anything is started with them.
+
+    Raises:
+        ConfigurationError: one is missing or unfit; beside a journal a new one is no remedy.
+    """
+    import os
+
+    from agp.errors import ConfigurationError
+    from agp.journal.keys import read_public_key, read_signer
+
+    try:
+        read_signer(home.signing_key)
+        read_public_key(home.public_key)
+    except ConfigurationError as error:
+        gone = [p for p in (home.signing_key, home.public_key) if not os.path.lexists(p)]
+        if not gone:
+            raise
+        raise _keys_gone(home, gone) from error
+
+
+def _keys_gone(home: Home, gone: list[Path]) -> ConfigurationError:
+    from agp.errors import ConfigurationError
+
+    if gone == [home.public_key]:
+        why, fix = "", "run `agp init`: it derives the public key from the signing key"
+    elif any(home.journal.glob("*")):
+        why = "a new key could not continue the journal that the old one signed"
+        fix = "restore keys/ from your backup, or begin a new home with AGP_HOME"
+    else:
+        why, fix = "", "run `agp keygen`"
+    return ConfigurationError("a key is missing", where=str(gone[0]), why=why, fix=fix)
+
+
+def ask_if_running(op: ControlOp, reply: type[Reply], args: Contract | None = None) -> Reply | None:
+    """Ask as `ask_daemon` does; None where no daemon holds this home.
+
+    Raises:
+        DaemonAway: a daemon holds the home and does not answer: that is not "not running".
+    """
+    from agp.errors import DaemonAway
+
+    try:
+        return ask_daemon(op, reply, args)
+    except DaemonAway:
+        if _is_held(checked_home().lock):
+            raise
+        return None
+
+
+def _is_held(lock: Path) -> bool:
+    """Tell whether a daemon holds its lock; the kernel lets it go when the holder dies."""
+    import fcntl
+
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def ask_daemon(op: ControlOp, reply: type[Reply], args: Contract | None = None) -> Reply:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from agp.contracts.base import Contract, Digest
 from agp.daemon.files import read_regular
-from agp.errors import ConfigurationError, OverLimit
+from agp.errors import ConfigurationError, NotBuilt, OverLimit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 1024 * 1024
 """Bytes; a configuration has a few hundred."""
+
+
+_NOT_BUILT = {
+    "slack": "asking people in Slack",
+    "docker": "running calls in Docker",
+    "codex": "governing Codex",
+}
+"""Settings that a later version may have; an unknown one is refused as such."""
 
 
 class Config(Contract):
@@ -57,6 +65,7 @@ def load_config(path: Path) -> Config:
 
     Raises:
         ConfigurationError: naming the file, the line or the setting, and what it should be.
+        NotBuilt: it sets something up that this version does not have.
     """
     try:
         raw = read_regular(path, limit=SIZE_LIMIT)
@@ -64,7 +73,10 @@ def load_config(path: Path) -> Config:
         return Config()
     except OSError as error:
         raise ConfigurationError(
-            "the configuration cannot be read", where=str(path), why=error.strerror or ""
+            "the configuration cannot be read",
+            where=str(path),
+            why=error.strerror or "",
+            fix="make it a file that you can read; without one the defaults hold",
         ) from error
     except OverLimit as error:
         raise ConfigurationError(error.what, where=error.where) from error
@@ -72,11 +84,20 @@ def load_config(path: Path) -> Config:
         return Config.model_validate(_tuples(tomllib.loads(raw.decode("utf-8"))))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            "the configuration is not TOML", where=str(path), why=str(error)
+            "the configuration is not TOML",
+            where=str(path),
+            why=str(error),
+            fix="mend the line; text values stand in quotes",
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(str(part) for part in first["loc"]) or "?"
+        if setting in _NOT_BUILT:
+            raise NotBuilt(
+                f"{_NOT_BUILT[setting]} is not built yet",
+                where=f"{path}: {setting}",
+                fix=f"remove the setting {setting}",
+            ) from error
         raise ConfigurationError(
             f"the setting {setting!r} is not acceptable",
             where=str(path),

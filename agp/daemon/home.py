@@ -100,6 +100,14 @@ class Home:
                 where=str(self.root),
                 fix=f"chmod 700 {self.root}",
             )
+        self.check_length()
+
+    def check_length(self) -> None:
+        """Refuse a path that is too long for a socket, also of a home that is not there yet.
+
+        Raises:
+            ConfigurationError: it is.
+        """
         longest = self.ask_directory(SessionId("s-" + "0" * 12)) / "model.sock"
         if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
             raise ConfigurationError(

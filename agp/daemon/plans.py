@@ -15,6 +15,7 @@ from agp.contracts.policy import Grade
 from agp.daemon.files import read_regular
 from agp.daemon.shipped import shipped
 from agp.errors import RunRefused, UsageRefused
+from agp.intendants.claude_code.environment import check_name
 from agp.intendants.claude_code.launch import LaunchRequest, launch_digest, plan_launch
 from agp.intendants.claude_code.version import check_version, find_executable
 from agp.intendants.scripted import ScriptedCall, parse_script
@@ -58,7 +59,10 @@ def plan_scripted(request: RunRequest, workspace: str) -> Planned:
         data = read_regular(path, limit=_SCRIPT_LIMIT)
     except OSError as error:
         raise UsageRefused(
-            "the script cannot be read", where=str(path), why=error.strerror or ""
+            "the script cannot be read",
+            where=str(path),
+            why=error.strerror or "",
+            fix="name a JSON file of calls that you can read; docs/harnesses.md shows one",
         ) from error
     return Planned(
         intendant="scripted",
@@ -128,7 +132,9 @@ def _upstream(url: str) -> str:
     try:
         port = parts.port
     except ValueError as error:
-        raise UsageRefused("the model URL has no usable port", where=url) from error
+        raise UsageRefused(
+            "the model URL has no usable port", where=url, fix="--model-url http://127.0.0.1:8000"
+        ) from error
     odd = parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username
     if parts.scheme != "http" or not parts.hostname or port is None or odd:
         raise UsageRefused(
@@ -142,6 +148,8 @@ def _upstream(url: str) -> str:
 
 def _named(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Read the variables that the operator named, from the operator's own environment."""
+    for name in names:  # first: to set one that is never handed over would be no remedy
+        check_name(name)
     missing = [name for name in names if name not in os.environ]
     if missing:
         raise RunRefused(

@@ -82,7 +82,10 @@ def parse_script(data: bytes, *, where: str, workspace: str) -> tuple[ScriptedCa
         script = parse_json(data)
     except MessageRefused as error:
         raise ConfigurationError(
-            "the script is not strict JSON", where=where, why=error.why or error.what
+            "the script is not strict JSON",
+            where=where,
+            why=error.why or error.what,
+            fix="mend it there; docs/harnesses.md shows a script",
         ) from error
     if not isinstance(script, dict) or set(script) != {"version", "calls"}:
         raise _wrong(where, "", 'it must be {"version": 1, "calls": [...]} and nothing else')

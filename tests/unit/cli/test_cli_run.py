@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from agp.cli.login import without_login
 from agp.cli.output import Output
 from agp.cli.run import summary_lines
 from agp.contracts.base import RuleId, SessionId
@@ -63,7 +64,7 @@ def test_each_call_is_told_with_who_decided_it() -> None:
     assert (
         "4: 1 allowed by a rule, 1 allowed by a person, 1 denied by a rule, 1 refused after asking"
     ) in text
-    assert "12 events, verified" in text
+    assert "12 events in the log, verified" in text
     assert "1.5 s" in text
 
 
@@ -89,6 +90,36 @@ def test_a_journal_that_did_not_verify_never_sounds_verified() -> None:
 )
 def test_every_outcome_has_its_words(outcome: RunOutcome, words: str) -> None:
     assert words in told(summary(outcome=outcome, exit_code=11))
+
+
+@pytest.mark.parametrize(
+    ("why", "end"),
+    [
+        ("killed by uid:0", "killed by uid:0, exit"),
+        ("the lease ended", "killed (the lease ended), exit"),
+        ("", "killed, exit"),
+    ],
+)
+def test_who_killed_a_run_is_said_once(why: str, end: str) -> None:
+    assert f"outcome  {end}" in told(summary(outcome="killed", exit_code=14, why=why))
+
+
+@pytest.mark.parametrize(
+    ("intendant", "named", "missing"),
+    [
+        ("claude-code", (), True),
+        ("claude-code", ("HTTP_USER",), True),
+        ("claude-code", ("X", "ANTHROPIC_API_KEY"), False),
+        ("claude-code", ("ANTHROPIC_AUTH_TOKEN",), False),
+        ("scripted", (), False),
+    ],
+)
+def test_a_harness_without_a_key_is_noticed(
+    intendant: str, named: tuple[str, ...], *, missing: bool
+) -> None:
+    """Named in the configuration or on the line is the same."""
+    assert without_login(intendant, named, ()) is missing
+    assert without_login(intendant, (), named) is missing
 
 
 def test_what_an_agent_wrote_stays_on_its_line() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from agp.cli.app import run_command_line
 from agp.cli.config_template import CONFIG_TEMPLATE
 from agp.cli.setup import write_new
 from agp.daemon.config import Config
-from agp.errors import ConfigurationError, PolicyError
+from agp.errors import ConfigurationError, NotBuilt, PolicyError
 
 
 @pytest.fixture
@@ -138,6 +139,84 @@ def test_a_home_that_cannot_be_made_is_named(
     told = capsys.readouterr().err
     assert "AGP_HOME" in told
     assert "Traceback" not in told
+
+
+def test_init_with_a_path_too_long_for_a_socket_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / ("x" * 120)
+    monkeypatch.setenv("AGP_HOME", str(place))
+
+    assert run_command_line(["init"]) == ConfigurationError.exit_code
+
+    assert "shorter path" in capsys.readouterr().err
+    assert not place.exists()
+
+
+def test_init_says_how_the_harness_gets_its_key(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["init"]) == 0
+
+    assert "--pass-env ANTHROPIC_API_KEY" in capsys.readouterr().out
+    assert "ANTHROPIC_API_KEY" in (home / "config.toml").read_text()
+
+
+@pytest.mark.parametrize("setting", ["slack", "docker", "codex"])
+def test_a_setting_for_what_is_not_built_says_so(
+    setting: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text(f"[{setting}]\nuse = true\n")
+
+    assert run_command_line(["init"]) == NotBuilt.exit_code
+
+    assert "not built yet" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Keys that are gone, what else is there, and the way back."""
+
+    says: str
+    gone: tuple[str, ...]
+    journal: bool
+    fix: str
+
+
+LOSSES = (
+    Loss("both, beside a journal", ("signing.key", "signing.pub"), True, "restore keys/"),
+    Loss("the private one, beside a journal", ("signing.key",), True, "restore keys/"),
+    Loss("both, and no journal", ("signing.key", "signing.pub"), False, "agp keygen"),
+    Loss("the public one only", ("signing.pub",), True, "agp init"),
+)
+
+
+@pytest.mark.parametrize("command", ["run", "daemon"])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.says)
+def test_nothing_is_started_without_its_keys(
+    loss: Loss, command: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new key beside an old journal would be the wrong advice."""
+    script = home.parent / "script.json"
+    script.write_text('{"version": 1, "calls": [{"tool": "read", "path": "x"}]}')
+    assert run_command_line(["init"]) == 0
+    for name in loss.gone:
+        (home / "keys" / name).unlink()
+    if loss.journal:
+        (home / "journal" / "00000000000000000000.jsonl").write_bytes(b"line\n")
+    lines = {
+        "run": ["run", "--intendant", "scripted", "--script", str(script)],
+        "daemon": ["daemon", "run"],
+    }
+    capsys.readouterr()
+
+    assert run_command_line(lines[command]) == ConfigurationError.exit_code
+
+    told = capsys.readouterr().err
+    assert loss.fix in told.split("fix: ")[1]
+    assert "AGP serves" not in told
+    assert not (home / "daemon.log").exists()
 
 
 def test_keygen_never_overwrites(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
