@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from agp.cli.age import since
+from agp.cli.control import NOT_RUNNING
 from agp.cli.output import table
-from agp.cli.wire import ask_daemon, output_of
+from agp.cli.wire import ask_daemon, ask_if_running, output_of
 from agp.contracts.display import visible
 from agp.errors import AgpError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agp.contracts.channel import ApprovalRequest
 
-_MINUTE_S = 60
-_HOUR_S = 3600
 _GIST = 240
 """Characters of an effect or a reason in the list; `--full` shows all."""
 _WHOLE = 8 * 1024 * 1024
@@ -38,12 +40,17 @@ def approvals(
     full: Annotated[bool, typer.Option("--full", help="Show more of each question.")] = False,
 ) -> None:
     """List what waits for a person: agent, session, effect, rule, age, expiry."""
+    from datetime import UTC, datetime
+
     from agp.contracts.base import ApprovalId
     from agp.contracts.control import ApprovalList, ApprovalsAsked
     from agp.contracts.gateway import ControlOp
 
     asked = ApprovalsAsked(approval_id=None if approval_id is None else ApprovalId(approval_id))
-    listed = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList, asked)
+    listed = ask_if_running(ControlOp.APPROVAL_LIST, ApprovalList, asked)
+    if listed is None:
+        output_of(ctx).show("approvals", {"approvals": []}, [NOT_RUNNING])
+        return
     now = datetime.now(UTC)
     waiting = listed.approvals
     closer = full or approval_id is not None
@@ -120,8 +127,8 @@ def _inbox(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
             _agent(one),
             visible(one.session_id),
             visible(one.rule_id),
-            _span(now, one.requested_at),
-            _span(now, one.expires_at),
+            since(now, one.requested_at),
+            since(now, one.expires_at),
         )
         for one in waiting
     ]
@@ -135,12 +142,26 @@ def _inbox(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
     ]
 
 
-def _gist(one: ApprovalRequest) -> tuple[str, str]:
+def _gist(one: ApprovalRequest) -> tuple[str, ...]:
     effects = ", ".join(effect.describe() for effect in one.effects)
     return (
         f"    effect  {visible(effects, limit=_GIST)}",
         f"    why     {visible(one.reason, limit=_GIST)}",
+        *(f"    who     {text}" for text in _who(one)),
     )
+
+
+def _who(one: ApprovalRequest) -> tuple[str, ...]:
+    """Say whose answer counts, where a rule says so; the daemon answers its own user only.
+
+    The names come from a policy file, which may be a repository's own: untrusted text.
+    """
+    if one.approvers is None and one.quorum == 1:
+        return ()
+    names = "anyone" if one.approvers is None else ", ".join(sorted(one.approvers))
+    needed = f"; {one.quorum} people must agree" if one.quorum > 1 else ""
+    agreed = f" (so far: {', '.join(one.granted_by)})" if one.granted_by else ""
+    return (visible(f"{names}{needed}{agreed}"), f"your answer counts as uid:{os.geteuid()}")
 
 
 def _cards(waiting: tuple[ApprovalRequest, ...], now: datetime) -> list[str]:
@@ -154,7 +175,7 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
     says = f"  the agent says: {visible(one.says)}"
     blind = [f"  cannot see      {visible(text)}" for text in one.cannot_see]
     return (
-        f"{visible(one.approval_id)}  expires in {_span(now, one.expires_at)}",
+        f"{visible(one.approval_id)}  expires in {since(now, one.expires_at)}",
         f"  agent           {_agent(one)}, session {visible(one.session_id)}, {one.grade.value}",
         f"  repo            {visible(one.workspace)}",
         f"  directory       {visible(one.cwd)}",
@@ -164,7 +185,9 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
         *_left_out(one.effects_left_out, "effects", one),
         *blind,
         f"  rule            {visible(one.rule_id)}: {visible(one.reason)}",
+        *(f"  who             {text}" for text in _who(one)),
         *([says] if one.says else []),
+        f"  answer          agp approve {visible(one.approval_id)}, or agp deny it with a --reason",
     )
 
 
@@ -177,13 +200,3 @@ def _left_out(count: int, what: str, one: ApprovalRequest) -> tuple[str, ...]:
 def _agent(one: ApprovalRequest) -> str:
     sub = f"/{one.agent_id}" if one.agent_id else ""
     return visible(f"{one.harness}{sub}")
-
-
-def _span(now: datetime, moment: str) -> str:
-    """Say how far a journal time is from now, in the unit that a person would use."""
-    seconds = abs((datetime.fromisoformat(moment) - now).total_seconds())
-    if seconds < _MINUTE_S:
-        return f"{seconds:.0f}s"
-    if seconds < _HOUR_S:
-        return f"{seconds / _MINUTE_S:.0f}m"
-    return f"{seconds / _HOUR_S:.1f}h"

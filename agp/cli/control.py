@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agp.cli.age import since
 from agp.cli.output import table
-from agp.cli.wire import ask_daemon, checked_home, output_of
+from agp.cli.wire import ask_daemon, ask_if_running, checked_home, output_of
 from agp.contracts.display import visible
 from agp.errors import DaemonAway, UsageRefused
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agp.cli.output import Output
-    from agp.contracts.control import ControlState, DaemonStatus, SessionSummary
+    from agp.contracts.base import SessionId
+    from agp.contracts.control import ControlState, DaemonStatus, SessionList, SessionSummary
+
+_SESSION_HEADS = (
+    "SESSION", "STATUS", "STARTED", "AGENT", "GRADE",
+    "CALLS", "ALLOWED", "ASKED", "DENIED", "REPO",
+)  # fmt: skip
+NOT_RUNNING = "No daemon is running (`agp run` starts one); nothing waits."
 
 
 def register(app: typer.Typer) -> None:
@@ -28,21 +38,25 @@ def status(ctx: typer.Context) -> None:
     from agp.contracts.gateway import ControlOp
 
     output = output_of(ctx)
-    state = ask_daemon(ControlOp.DAEMON_STATUS, DaemonStatus)
-    output.show("status", state.model_dump(mode="json"), _status_lines(state, output))
+    state = ask_if_running(ControlOp.DAEMON_STATUS, DaemonStatus)
+    if state is None:
+        output.show("status", {"running": False}, [NOT_RUNNING])
+        return
+    document = {"running": True, **state.model_dump(mode="json")}
+    output.show("status", document, _status_lines(state, output))
 
 
 def sessions(ctx: typer.Context) -> None:
-    """List governed sessions: live ones first, then what ended lately."""
+    """List governed sessions, the newest first: live ones, then what ended lately."""
+    from datetime import UTC, datetime
+
     from agp.contracts.control import SessionList
     from agp.contracts.gateway import ControlOp
     from agp.daemon.offline import list_sessions
 
-    try:
-        listed = ask_daemon(ControlOp.SESSION_LIST, SessionList)
-    except DaemonAway:
-        listed = list_sessions(checked_home())
-    lines = _session_lines(listed.sessions)
+    found = ask_if_running(ControlOp.SESSION_LIST, SessionList)
+    listed = _newest_first(found or list_sessions(checked_home()))
+    lines = session_lines(listed.sessions, datetime.now(UTC), running=found is not None)
     output_of(ctx).show("sessions", listed.model_dump(mode="json"), lines)
 
 
@@ -54,21 +68,26 @@ def pause(
     ),
 ) -> None:
     """Give no new grants until `agp resume`; what runs already is listed, not stopped."""
-    from agp.contracts.control import ControlState, PauseGiven
+    from agp.contracts.control import ControlState, DaemonStatus, PauseGiven
     from agp.contracts.gateway import ControlOp
 
-    state = ask_daemon(ControlOp.CONTROL_PAUSE, ControlState, PauseGiven(reason=reason))
-    head = f"Paused: {visible(reason)}. Nothing is granted until `agp resume`."
+    before = ask_daemon(ControlOp.DAEMON_STATUS, DaemonStatus).paused
+    given = PauseGiven(reason=reason if before is None else before)
+    state = ask_daemon(ControlOp.CONTROL_PAUSE, ControlState, given)
+    said = "Paused" if before is None else "It was paused already, and its first reason stays"
+    head = f"{said}: {visible(given.reason)}. Nothing is granted until `agp resume`."
     output_of(ctx).show("pause", state.model_dump(mode="json"), [head, *_running(state)])
 
 
 def resume(ctx: typer.Context) -> None:
     """Give grants again."""
-    from agp.contracts.control import ControlState
+    from agp.contracts.control import ControlState, DaemonStatus
     from agp.contracts.gateway import ControlOp
 
+    before = ask_daemon(ControlOp.DAEMON_STATUS, DaemonStatus).paused
     state = ask_daemon(ControlOp.CONTROL_RESUME, ControlState)
-    lines = ["Resumed: grants are given again.", *_running(state)]
+    told = "AGP was not paused" if before is None else f"Resumed (it was: {visible(before)})"
+    lines = [f"{told}: grants are given.", *_running(state)]
     output_of(ctx).show("resume", state.model_dump(mode="json"), lines)
 
 
@@ -88,9 +107,30 @@ def kill(
             "name one session, or say --all", fix="agp sessions lists them; agp kill SESSION"
         )
     wanted = KillGiven(session_id=None if session is None else SessionId(session))
-    killed = ask_daemon(ControlOp.SESSION_KILL, Killed, wanted)
-    lines = [f"Killed {visible(name)}." for name in killed.sessions] or ["No session was live."]
+    killed = ask_if_running(ControlOp.SESSION_KILL, Killed, wanted)
+    if killed is None:
+        _refuse_open(wanted.session_id)
+        killed = Killed(sessions=())
+    lines = [f"Killed {visible(name)}." for name in killed.sessions] or ["No session is live."]
     output_of(ctx).show("kill", killed.model_dump(mode="json"), lines)
+
+
+def _refuse_open(wanted: SessionId | None) -> None:
+    """Claim no end of a session that the journal has open: its harness may still be there.
+
+    Raises:
+        DaemonAway: there is such a session, and nobody who could end it.
+    """
+    from agp.daemon.offline import list_sessions
+
+    found = [one for one in list_sessions(checked_home()).sessions if one.status == "away"]
+    if any(wanted in {None, one.session_id} for one in found):
+        raise DaemonAway(
+            "no daemon is running, and a session did not end in order",
+            where=found[0].session_id,
+            why="its harness may still be there; nothing is granted to it without a daemon",
+            fix="agp daemon start, then agp kill again",
+        )
 
 
 def _status_lines(state: DaemonStatus, output: Output) -> list[str]:
@@ -110,14 +150,22 @@ def _status_lines(state: DaemonStatus, output: Output) -> list[str]:
     ]
 
 
-def _session_lines(listed: tuple[SessionSummary, ...]) -> list[str]:
+def _newest_first(listed: SessionList) -> SessionList:
+    """Order by start, the live ones before those that ended; journal times sort as text."""
+    newest = sorted(listed.sessions, key=lambda one: one.started_at, reverse=True)
+    ordered = sorted(newest, key=lambda one: one.status in {"ended", "reaped"})
+    return listed.model_copy(update={"sessions": tuple(ordered)})
+
+
+def session_lines(listed: tuple[SessionSummary, ...], now: datetime, *, running: bool) -> list[str]:
+    """Give a row for each session; `running`: a daemon told it, so that "away" is known."""
     if not listed:
         return ["No sessions. Start one: agp run --task ... --repo ..."]
-    heads = ("SESSION", "STATUS", "AGENT", "GRADE", "CALLS", "ALLOWED", "ASKED", "DENIED", "REPO")
     rows = [
         (
             visible(one.session_id),
-            visible(one.outcome or one.status),
+            _standing(one, running=running),
+            f"{since(now, one.started_at)} ago",
             visible(one.intendant),
             one.grade.value,
             str(one.calls),
@@ -128,7 +176,20 @@ def _session_lines(listed: tuple[SessionSummary, ...]) -> list[str]:
         )
         for one in listed
     ]
-    return table(heads, rows)
+    return table(_SESSION_HEADS, rows)
+
+
+def _standing(one: SessionSummary, *, running: bool) -> str:
+    """Say in one word how a session stands: a reaped one's outcome is a sentence, for `--json`."""
+    match one.status:
+        case "held":
+            return "running"
+        case "away":
+            return "away" if running else "open"
+        case "ended":
+            return visible(one.outcome.replace("_", " ")) or "ended"
+        case "reaped":
+            return "reaped"
 
 
 def _running(state: ControlState) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,11 @@ from agp.errors import PolicyError, UsageRefused
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+    from agp.policy.rules import Rule
+
+_LOCAL = re.compile(r"uid:(0|[1-9][0-9]{0,9})")
+"""Who answers over the operator's socket: the kernel names the peer (unix(7), SO_PEERCRED)."""
 
 policies = typer.Typer(help="Read and check policy files.", rich_markup_mode=None)
 
@@ -50,7 +56,12 @@ def check(
         "files": [{"path": path, "rules": rules} for path, rules in counted]
     }
     lines = [f"ok  {visible(path)}: {rules} rules" for path, rules in counted]
-    output_of(ctx).show("policy-check", document, lines)
+    output = output_of(ctx)
+    output.show("policy-check", document, lines)
+    for path, one in zip(files, loaded, strict=True):
+        for rule in one.rules:
+            for trouble in _unanswerable(rule):
+                output.note(visible(f"warning: {path}: rule {rule.id}: {trouble}"))
 
 
 @policies.command()
@@ -65,6 +76,22 @@ def reload(ctx: typer.Context) -> None:
     output_of(ctx).show("policy-reload", loaded.model_dump(mode="json"), [line])
 
 
+def _unanswerable(rule: Rule) -> list[str]:
+    """Say where nobody can give the answer that a rule waits for: its questions only expire."""
+    named = rule.approvers or frozenset()
+    troubles = [
+        f"no channel of this version answers as {name}; a local answer is uid:N (id -u)"
+        for name in sorted(named)
+        if not _LOCAL.fullmatch(name)
+    ]
+    if rule.quorum > 1:
+        troubles.append(
+            f"a quorum of {rule.quorum} cannot be met: in this version only the user who runs"
+            " the daemon answers"
+        )
+    return troubles
+
+
 def _read(path: Path) -> bytes:
     from agp.daemon.files import read_regular
     from agp.daemon.shelf import SIZE_LIMIT
@@ -73,5 +100,8 @@ def _read(path: Path) -> bytes:
         return read_regular(path, limit=SIZE_LIMIT)
     except OSError as error:
         raise PolicyError(
-            "a policy file cannot be read", where=str(path), why=error.strerror or ""
+            "a policy file cannot be read",
+            where=str(path),
+            why=error.strerror or "",
+            fix="name a file that you can read; yours is policy.yaml in AGP's home (`agp init`)",
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 from agp.cli.approvals import _cards, _inbox
@@ -78,3 +79,18 @@ def test_a_card_shows_the_whole_call() -> None:
 
 def test_an_empty_inbox_says_so() -> None:
     assert _inbox((), NOW) == ["Nothing waits for an answer."]
+
+
+def test_who_may_answer_is_said_where_a_rule_says_it() -> None:
+    """In the list and on the card; the names come from a policy file and are untrusted."""
+    asked = request(approvers=frozenset({"uid:1000", HOSTILE}), quorum=2, granted_by=("uid:1000",))
+
+    for told in ("\n".join(_inbox((asked,), NOW)), "\n".join(_cards((asked,), NOW))):
+        assert "2 people must agree (so far: uid:1000)" in told
+        assert f"your answer counts as uid:{os.geteuid()}" in told
+        assert not any(char in told for char in FORBIDDEN)
+    assert "who  " not in "\n".join(_cards((request(),), NOW))
+
+
+def test_a_card_says_how_it_is_answered() -> None:
+    assert "agp approve otter-3f9c2e1a" in "\n".join(_cards((request(),), NOW))
