@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from agp.cli.output import Output
 
-_COLOUR = {State.PROVED: "green", State.FAILED: "red", State.WARNED: "yellow", State.UNUSED: "dim"}
+_COLOUR = {
+    State.PROVED: "green",
+    State.FAILED: "red",
+    State.WARNED: "yellow",
+    State.UNUSED: "dim",
+    State.TODO: "yellow",
+}
+_TOLD = {State.FAILED, State.WARNED, State.TODO}
+"""States with a fix to read."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +59,7 @@ def _lines(findings: Iterable[Finding], output: Output) -> list[str]:
         line.replace(f.state.value, output.paint(f.state.value, _COLOUR[f.state]), 1)
         for f, line in zip(findings, body, strict=True)
     ]
-    troubles = [f for f in findings if f.state in {State.FAILED, State.WARNED}]
+    troubles = [f for f in findings if f.state in _TOLD]
     return [head, *painted, "", *_troubles(troubles, output)]
 
 

@@ -19,6 +19,8 @@ class State(StrEnum):
     FAILED = "failed"
     WARNED = "warned"
     UNUSED = "unused"
+    TODO = "todo"
+    """Not needed by every run, and probably wanted; no failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agp.cli.findings import Finding, State, failed
-from agp.errors import AgpError, ConfigurationError, DaemonAway
+from agp.cli.login import LOGIN_NAMES
+from agp.errors import AgpError, ConfigurationError, DaemonAway, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,11 @@ def examine(home: Home) -> tuple[Finding, ...]:
         ("disk", lambda: _disk(home, config)),
         ("key", lambda: _key(home)),
         ("policy", lambda: _policy(home)),
+        ("journal", lambda: _journal(home)),
         ("bridge", _bridge),
         ("sandbox", lambda: _sandbox(home, config)),
         ("claude-code", lambda: _claude_code(home, config)),
+        ("login", lambda: _login(config)),
         ("daemon", lambda: _daemon(home)),
     )
     return (*first, *(_tried(name, check) for name, check in checks))
@@ -114,6 +117,23 @@ def _policy(home: Home) -> Finding:
     return Finding("policy", State.PROVED, f"{loaded.rules} rules, {loaded.policy_digest[:16]}")
 
 
+def _journal(home: Home) -> Finding:
+    """Verify the whole journal offline, as `agp verify` does."""
+    from agp.journal.keys import read_public_key
+    from agp.journal.verify import Integrity, verify_directory
+
+    if not any(home.journal.glob("*")):
+        return Finding("journal", State.UNUSED, "nothing recorded yet")
+    report = verify_directory(home.journal, read_public_key(home.public_key))
+    if report.integrity is Integrity.DISTRUSTED:
+        raise IntegrityError(
+            f"{report.distrusted_lines} lines are signed by a revoked key",
+            where=str(home.journal),
+            fix="agp verify says more",
+        )
+    return Finding("journal", State.PROVED, f"{report.lines} events are what was signed")
+
+
 def _bridge() -> Finding:
     """Let the shipped bridge carry a denied call through a real socket, and lose its daemon."""
     from agp.cli.bridge_proof import prove_denied_call, prove_no_daemon
@@ -160,10 +180,31 @@ def _claude_code(home: Home, config: Config) -> Finding:
     from agp.intendants.claude_code.version import check_version, find_executable
 
     search = os.environ.get("PATH", "")
-    if not config.claude_code and shutil.which("claude", path=search) is None:
+    if not _has_claude(config):
         return Finding("claude-code", State.UNUSED, "not configured and not on PATH")
     found = check_version(find_executable(config.claude_code, search, workspace=str(home.root)))
     return Finding("claude-code", State.PROVED, f"version {found.version} at {found.path}")
+
+
+def _has_claude(config: Config) -> bool:
+    found = shutil.which("claude", path=os.environ.get("PATH", ""))
+    return bool(config.claude_code) or found is not None
+
+
+def _login(config: Config) -> Finding:
+    """Look for a model key that is named to be handed over; only a run shows that it is taken."""
+    named = sorted(LOGIN_NAMES & set(config.pass_environment))
+    if not _has_claude(config):
+        return Finding("login", State.UNUSED, "no harness that needs one")
+    if not named:
+        what = "no variable with a model key is named for Claude Code"
+        fix = 'pass_environment = ["ANTHROPIC_API_KEY"] in config.toml, or agp run --pass-env'
+        return Finding("login", State.TODO, what, fix=f"{fix} ANTHROPIC_API_KEY")
+    unset = [name for name in named if name not in os.environ]
+    if unset:
+        what = f"{unset[0]} is named for Claude Code, and is not set here"
+        return Finding("login", State.TODO, what, fix=f"export {unset[0]}=...")
+    return Finding("login", State.PROVED, f"{', '.join(named)} is named and set")
 
 
 def _daemon(home: Home) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +15,10 @@ from agp.contracts.display import visible
 from agp.errors import ConfigurationError, IntegrityError
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from agp.cli.output import Output
+    from agp.daemon.home import Home
     from agp.journal.verify import VerifyReport
 
 _ANCHOR_LIMIT = 65_536
@@ -44,14 +49,47 @@ def verify(
     from agp.journal.verify import Integrity, verify_directory
 
     home = Home.from_environment()
+    output = output_of(ctx)
+    if path is None and against is None and _is_fresh(home):
+        nothing: dict[str, JsonValue] = {
+            "integrity": "NOTHING",
+            "completeness": "UNANCHORED",
+            "lines": 0,
+        }
+        line = "Nothing recorded yet: this home has no journal. `agp run` begins one."
+        output.show("verify", nothing, [line])
+        return 0
     directory = path or home.journal
     public_key = read_public_key(key or home.public_key)
     anchor = None if against is None else _read_anchor(against)
-    report = verify_directory(directory, public_key, anchor)
-    output = output_of(ctx)
+    try:
+        report = verify_directory(directory, public_key, anchor)
+    except IntegrityError as error:
+        raise _failed(error, directory) from error
     output.show("verify", report.model_dump(mode="json"), _lines(report, directory, output))
     trusted = report.integrity in {Integrity.OK, Integrity.UNKNOWN}
     return 0 if trusted else IntegrityError.exit_code
+
+
+def _is_fresh(home: Home) -> bool:
+    """Tell whether nothing was ever recorded: a used home without its journal is no fresh one.
+
+    Raises:
+        ConfigurationError: there is no home.
+    """
+    home.check()
+    used = (home.store, home.log)
+    return not any(home.journal.glob("*")) and not any(map(os.path.lexists, used))
+
+
+def _failed(error: IntegrityError, directory: Path) -> IntegrityError:
+    """Put the verdict first, and the whole path beside the place."""
+    return type(error)(
+        f"INTEGRITY FAILED: {error.what}",
+        where=f"{directory}: {error.where}" if error.where else str(directory),
+        why=error.why,
+        fix=error.fix or "compare the directory with a copy of it",
+    )
 
 
 def _read_anchor(name: str) -> bytes:
@@ -62,7 +100,10 @@ def _read_anchor(name: str) -> bytes:
             return file.read(_ANCHOR_LIMIT)
     except OSError as error:
         raise ConfigurationError(
-            "the anchor cannot be read", where=name, why=error.strerror or ""
+            "the anchor cannot be read",
+            where=name,
+            why=error.strerror or "",
+            fix="name a checkpoint that you copied away earlier, or `-` for standard input",
         ) from error
 
 
@@ -70,7 +111,7 @@ def _lines(report: VerifyReport, directory: Path, output: Output) -> list[str]:
     """Say both verdicts in full sentences; a part that is proved never sounds like the whole."""
     return [
         *_integrity(report, output),
-        *_completeness(report, output),
+        *_completeness(report, directory, output),
         "",
         f"  journal     {visible(str(directory))}, log {report.log_id}",
         f"  events      0 to {report.lines - 1}, {report.segments} segment(s)",
@@ -97,14 +138,18 @@ def _integrity(report: VerifyReport, output: Output) -> list[str]:
     return [output.paint(ok, "green"), output.paint(told, "yellow"), *unknown]
 
 
-def _completeness(report: VerifyReport, output: Output) -> list[str]:
+def _completeness(report: VerifyReport, directory: Path, output: Output) -> list[str]:
+    from agp.journal.checkpoint import CHECKPOINT_FILE
     from agp.journal.verify import Completeness
 
     if report.completeness is Completeness.ANCHORED:
-        head = f"COMPLETE up to event {(report.anchor_size or 0) - 1}, by the anchor that you gave."
+        end = (report.anchor_size or 0) - 1
+        head = f"ANCHORED: nothing is missing up to event {end}, by the checkpoint that you gave."
         return [output.paint(head, "green")]
+    copy = f"cp {shlex.quote(str(directory / CHECKPOINT_FILE))} SOMEWHERE-ELSE"
     return [
         output.paint("UNANCHORED: whether events are missing at the end is not proved.", "yellow"),
         "  A log and its checkpoint can be rolled back together; only a checkpoint that was kept",
-        "  elsewhere shows it: agp verify --against FILE",
+        "  elsewhere shows it. Keep one now, and give it later: agp verify --against FILE",
+        *([f"    {visible(copy)}"] if report.local_checkpoint_size else []),
     ]

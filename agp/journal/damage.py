@@ -56,8 +56,9 @@ def damage(  # noqa: PLR0913 - the six facts that every report of damage owes
     what: str, place: Place | str, *, field: str, expected: object, found: object, cause: Cause
 ) -> IntegrityError:
     """Build the error that names one defect completely."""
+    spot = f"line {place.number} of {place.segment}" if isinstance(place, Place) else place
     return IntegrityError(
-        what,
+        f"{cause.value}, {spot}: {what}",
         where=f"{place}, field {field}",
         why=f"expected {expected}, found {found}; likeliest cause: {cause.value} ({_WORDS[cause]})",
         fix=_FIX,
