@@ -37,6 +37,7 @@ app = typer.Typer(
     name="agp",
     help="AGP governs coding agents: decided, asked, recorded and confined before anything runs.",
     epilog="`--json` works anywhere on the line. Exit codes: `agp help exit-codes`.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -34,5 +34,5 @@ def _commands(command: Any, path: str) -> Iterator[str]:
 
 def _options(command: Any, context: Any) -> list[str]:
     records = (parameter.get_help_record(context) for parameter in command.get_params(context))
-    rows = [record for record in records if record is not None and record[0] != "--help"]
+    rows = [record for record in records if record is not None and "--help" not in record[0]]
     return [f"- `{names}` {text}".rstrip() for names, text in rows]
