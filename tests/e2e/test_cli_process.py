@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,95 @@ def test_init_doctor_and_an_empty_daemon(environment: dict[str, str], tmp_path: 
     assert "UNANCHORED" in done.stdout
 
 
+@dataclass(frozen=True)
+class Broken:
+    """What is wrong in a home, and the error that starting a daemon there must end with."""
+
+    says: str
+    file: str
+    content: str
+    exit_code: int
+    code: str
+    told: tuple[str, ...]
+
+
+BROKEN = (
+    Broken("a setting", "config.toml", "nonsense = 1\n", 3, "AGP-1400", ("'nonsense'",)),
+    Broken("no TOML", "config.toml", "version = \n", 3, "AGP-1400", ("fix: ", "line 1")),
+    Broken("a policy", "policy.yaml", "version: 1\nrules: 7\n", 30, "AGP-1401", ("yaml:2:",)),
+    Broken("a journal", f"journal/{0:020}.jsonl", "{}\n", 6, "AGP-1200", ("where: ", "why: ")),
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.says)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_daemon_that_cannot_start_ends_with_its_own_error(
+    broken: Broken, environment: dict[str, str], tmp_path: Path, *, as_json: bool
+) -> None:
+    """Class, code, place and fix are those of what is wrong, not "the daemon ended at once"."""
+    assert run("init", env=environment).returncode == 0
+    (tmp_path / "agp" / broken.file).write_text(broken.content)
+
+    done = run("daemon", "start", *(["--json"] if as_json else []), env=environment)
+
+    assert done.returncode == broken.exit_code, done.stderr
+    if as_json:
+        assert json.loads(done.stdout)["code"] == broken.code
+        return
+    assert done.stderr.startswith(f"error[{broken.code}]: ")
+    assert all(words in done.stderr for words in broken.told), done.stderr
+    assert "ended at once" not in done.stderr
+
+
+def test_a_daemon_killed_before_it_answers_is_still_told(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It leaves no error of its own: the log's last words are shown."""
+    assert run("init", env=environment).returncode == 0
+    stub = tmp_path / "stub"
+    stub.mkdir()
+    (stub / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if any(word.startswith('--report-fd') for word in sys.orig_argv):\n"
+        "    os.write(2, b'last words'); os._exit(9)\n"
+    )
+
+    done = run(
+        "daemon", "start", env=environment | {"PYTHONPATH": f"{stub}:{environment['PYTHONPATH']}"}
+    )
+
+    assert done.returncode == 5
+    assert "the daemon ended at once" in done.stderr
+    assert "last words" in done.stderr
+
+
+def test_the_first_pause_keeps_its_reason(environment: dict[str, str]) -> None:
+    """A second one says so; a resume of what was not paused says that."""
+    assert run("init", env=environment).returncode == 0
+    assert run("daemon", "start", env=environment).returncode == 0
+    try:
+        said = [
+            run(*words, env=environment)
+            for words in (
+                ("resume",),
+                ("pause", "--reason", "lunch"),
+                ("pause", "--reason", "tea"),
+                ("status",),
+                ("resume",),
+            )
+        ]
+    finally:
+        assert run("daemon", "stop", env=environment).returncode == 0
+
+    not_paused, _, again, status, resumed = (one.stdout for one in said)
+    assert "was not paused" in not_paused
+    assert "already" in again
+    assert "lunch" in again
+    assert "tea" not in again + status
+    assert "lunch" in status
+    assert "Resumed" in resumed
+
+
 def test_a_second_daemon_is_refused(environment: dict[str, str]) -> None:
     assert run("init", env=environment).returncode == 0
     assert run("daemon", "start", env=environment).returncode == 0
@@ -143,7 +234,7 @@ def test_a_second_daemon_is_refused(environment: dict[str, str]) -> None:
         stopped = run("daemon", "stop", env=environment)
 
     assert done.returncode == 3
-    assert "a daemon runs at this home already" in done.stderr
+    assert done.stderr.startswith("error[AGP-1400]: a daemon runs at this home already")
     assert stopped.returncode == 0
 
 

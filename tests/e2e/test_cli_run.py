@@ -210,6 +210,6 @@ def test_verify_finds_one_changed_byte_and_an_anchor_finds_a_rollback(operator: 
     damaged = operator.agp("verify", str(elsewhere), *key)
 
     assert anchored.returncode == 0, anchored.stderr
-    assert "COMPLETE" in anchored.stdout
+    assert "ANCHORED: nothing is missing" in anchored.stdout
     assert damaged.returncode == 6
-    assert "error[AGP-12" in damaged.stderr
+    assert damaged.stderr.startswith("error[AGP-1200]: INTEGRITY FAILED: edit, line ")

@@ -13,6 +13,8 @@ from agp.cli.run import summary_lines
 from agp.contracts.base import RuleId, SessionId
 from agp.contracts.control import CallStory, RunOutcome, RunRequest, RunSummary
 from agp.contracts.policy import Grade
+from agp.daemon.plans import _named
+from agp.errors import RunRefused
 
 REQUEST = RunRequest(intendant="scripted", repo="/repo", script="/script.json")
 
@@ -120,6 +122,19 @@ def test_a_harness_without_a_key_is_noticed(
     """Named in the configuration or on the line is the same."""
     assert without_login(intendant, named, ()) is missing
     assert without_login(intendant, (), named) is missing
+
+
+def test_a_variable_that_is_never_handed_over_is_refused_also_where_it_is_not_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To say "export it" would send the person to a second refusal."""
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+
+    with pytest.raises(RunRefused) as refused:
+        _named(("NOT_SET_EITHER", "LD_PRELOAD"))
+
+    assert "never handed" in refused.value.what
+    assert "export" not in refused.value.fix
 
 
 def test_what_an_agent_wrote_stays_on_its_line() -> None:
