@@ -137,7 +137,8 @@ Done in $SECONDS s. An agent asked, your policy and you decided, a signed journa
 
   look around   export AGP_HOME=$1/home PATH=$PWD/.venv/bin:\$PATH
                 agp sessions; agp verify; less \$AGP_HOME/journal/*
-  your turn     unset AGP_HOME; agp init; agp run --task "..." --repo DIRECTORY
+  your turn     unset AGP_HOME; agp init; export ANTHROPIC_API_KEY=...
+                agp run --task "..." --repo DIRECTORY --pass-env ANTHROPIC_API_KEY
   clean up      rm -rf $1
 TEXT
 }
