@@ -21,6 +21,8 @@ _CONFIGURATION = (
     # Empty: the list of helpers begins anew, and nothing follows it.
     ("credential.helper", ""),
     ("protocol.ext.allow", "never"),
+    # A signed commit would start the configured gpg.program in a plain `git log` (measured).
+    ("log.showSignature", "false"),
 )
 
 GIT_ENVIRONMENT: Final = (

@@ -49,6 +49,10 @@ _GIT_PLACES: Final = frozenset({*GIT_DIRECTORIES, *GIT_FILES, "modules"})
 """What a view masks in a git directory, and the submodules' own git directories."""
 
 
+_PLACES_ANYWHERE: Final = frozenset(TOP_LEVEL)
+"""At any depth: an editor or an agent that is opened in a directory reads what lies there."""
+
+
 class HostSurveyor:
     """Looks at this machine; `home` is AGP's own, `search_path` the PATH of every view."""
 
@@ -136,7 +140,7 @@ def is_executing_place(resolved: str, workspace: str) -> bool:
     parts = Path(os.path.relpath(resolved, workspace)).parts
     if not parts:
         return False
-    if parts[0] in TOP_LEVEL:
+    if not _PLACES_ANYWHERE.isdisjoint(parts):
         return True
     if ".git" in parts:
         after = parts[parts.index(".git") + 1 :]

@@ -153,6 +153,8 @@ def _places(
     argv += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run"]
     argv += ["--tmpfs", "/opt", "--tmpfs", "/home", "--bind", str(tmp / "home"), "/home/agent"]
     argv += ["--bind", str(tmp / "run"), "/run/agp", "--bind", str(tmp / "repo"), str(tmp / "repo")]
+    # A clone may itself lie below /tmp or /home: the MCP server of the tests must be there.
+    argv += ["--ro-bind", str(ROOT / "tests"), str(ROOT / "tests")]
     for index, (path, content) in enumerate(plan.files):
         ours = tmp / "ours" / str(index)
         ours.write_bytes(files.get(path, content))

@@ -314,12 +314,13 @@ def test_relay_and_proxy_lead_to_the_model_only() -> None:
 # --------------------------------------------------------------------------------- the residue
 
 
-def test_a_nested_repository_is_the_residue_that_is_stated() -> None:
-    """Whatever else the agent writes runs when a person runs it; docs/confinement.md says so."""
+def test_a_nested_repository_is_the_residue_that_is_stated_and_found() -> None:
+    """It cannot be masked before it is there; the run is reported ungoverned and names it."""
     with house({"approved_code.py": PROGRAM}) as made:
         trace = str(made.place / "hooked")
         run = play(made, [same("a nested one", "nested_git", str(made.repo), trace)])
-        run.end()
+        run.end(code=11)
+        assert "nested/.git" in made.payloads("coverage.violated")[0]["detail"]
         assert said_inside(made)["a nested one"]["reached"]
         assert (made.repo / "nested/.git/hooks/pre-commit").exists()
         assert not (made.place / "hooked").exists()
