@@ -42,7 +42,8 @@ def refused(made: House, *words: str, code: int) -> str:
 
 
 def test_start_stop_status_tell_the_truth(home: House) -> None:
-    assert refused(home, "status", code=50).count("agp daemon start") == 1
+    absent = json.loads(home.agp("daemon", "status", "--json").stdout)
+    assert absent == {"schema": "agp/status/v1", "running": False}
     pid = start_daemon(home)
 
     again = json.loads(home.agp("daemon", "start", "--json").stdout)
@@ -278,7 +279,7 @@ def test_a_file_in_the_sockets_place_is_left_for_a_person_to_look_at(home: House
 def test_a_background_start_that_fails_says_why(home: House) -> None:
     home.home.policy.write_text("version: 1\nrules: 7\n")
 
-    said = refused(home, "daemon", "start", code=5)
+    said = refused(home, "daemon", "start", code=30)
 
     assert "policy.yaml:2:8" in said
 
@@ -287,7 +288,7 @@ def test_a_run_over_a_broken_policy_is_refused_and_runs_nothing(home: House) -> 
     home.home.policy.write_text("version: 1\nrules: 7\n")
 
     run = home.scripted({"tool": "write", "path": "made.txt", "content": "x"})
-    run.end(code=5)
+    run.end(code=30)
 
     assert "policy.yaml:2:8" in run.said
     assert "Traceback" not in run.said
