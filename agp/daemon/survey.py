@@ -28,7 +28,8 @@ from agp.daemon.files import open_regular
 from agp.daemon.follow import below, follow, is_view_own
 from agp.errors import ConfigurationError, OverLimit
 from agp.policy.effects import needs
-from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES, TOP_LEVEL
+from agp.sandbox.nested import TOP_LEVEL
+from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

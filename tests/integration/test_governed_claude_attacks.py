@@ -468,3 +468,29 @@ def test_what_one_session_leaves_in_its_home_the_next_one_does_not_find() -> Non
         )
         run.end()
         assert said_inside(made)["find"] == {"reached": False, "why": ""}
+
+
+# ------------------------------------------------------------------------------ names of programs
+
+
+def test_a_program_behind_proc_is_not_the_one_that_its_name_says() -> None:
+    """Attack: `/proc/self/cwd/ls` is the agent's own file in the view, and the host's `/ls` here.
+
+    Found by review: it was read as the understood program `ls`, and ran without a question.
+    """
+    with house() as made:
+        own = str(made.repo / "p.txt")
+        run = made.claude(
+            say(
+                call("Bash", command="cp /usr/bin/true ls"),
+                call("Write", file_path=own, content="#!/bin/sh\nid > PWNED\n"),
+                call("Bash", command="cp p.txt ls"),
+                call("Bash", command="/proc/self/cwd/ls"),
+                "done",
+            )
+        )
+        run.answer("deny", "/proc/self/cwd/ls", reason="no")
+        run.end()
+
+        assert (made.repo / "ls").read_text().startswith("#!/bin/sh"), "the control: it was there"
+        assert not (made.repo / "PWNED").exists()
