@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from agp.cli.findings import Finding, State, failed
 from agp.cli.login import LOGIN_NAMES
+from agp.cli.wire import check_keys
 from agp.errors import AgpError, ConfigurationError, DaemonAway, IntegrityError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _key(home: Home) -> Finding:
     """Sign something new with the private key and verify it with the *published* public one."""
     from agp.journal.keys import read_public_key, read_signer, verify_signature
 
+    check_keys(home)
     signer = read_signer(home.signing_key)
     public = read_public_key(home.public_key)
     message = b"agp/doctor/v1\0" + secrets.token_bytes(32)

@@ -75,33 +75,22 @@ def _keys_gone(home: Home, gone: list[Path]) -> ConfigurationError:
 
 
 def ask_if_running(op: ControlOp, reply: type[Reply], args: Contract | None = None) -> Reply | None:
-    """Ask as `ask_daemon` does; None where no daemon holds this home.
+    """Ask as `ask_daemon` does; None where nobody listens at this home.
+
+    The lock is not probed for this: to hold it, if only for a moment, could turn a daemon away
+    that starts just now.
 
     Raises:
-        DaemonAway: a daemon holds the home and does not answer: that is not "not running".
+        DaemonAway: somebody listens and does not answer: that is not "not running".
     """
     from agp.errors import DaemonAway
 
     try:
         return ask_daemon(op, reply, args)
-    except DaemonAway:
-        if _is_held(checked_home().lock):
+    except DaemonAway as error:
+        if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
             raise
         return None
-
-
-def _is_held(lock: Path) -> bool:
-    """Tell whether a daemon holds its lock; the kernel lets it go when the holder dies."""
-    import fcntl
-
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def ask_daemon(op: ControlOp, reply: type[Reply], args: Contract | None = None) -> Reply:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -88,7 +89,10 @@ def _started(home: Home, report: int, arguments: tuple[str, ...]) -> DaemonStatu
         if state is not None:
             return state
         if ended is not None:
-            raise _reported(report) or _silent(home, begin)
+            error = _reported(report) or _silent(home, begin)
+            if error.where != str(home.lock):
+                raise error
+            time.sleep(_ATTEMPT_S)  # another one took the lock first: it is the daemon, and answers
     child.terminate()
     raise Unavailable(
         "the daemon did not answer in time", where=str(home.log), fix=f"tail {home.log}"

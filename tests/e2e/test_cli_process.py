@@ -176,6 +176,27 @@ def test_a_daemon_that_cannot_start_ends_with_its_own_error(
     assert "ended at once" not in done.stderr
 
 
+def test_two_starts_at_once_make_one_daemon_and_both_succeed(
+    environment: dict[str, str],
+) -> None:
+    """Whoever comes second finds the other's daemon: it is no error to want what is there."""
+    assert run("init", env=environment).returncode == 0
+    both = [
+        subprocess.Popen(
+            [*AGP, "daemon", "start", "--json"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        ended = [one.communicate(timeout=60) for one in both]
+    finally:
+        assert run("daemon", "stop", env=environment).returncode == 0
+
+    assert [one.returncode for one in both] == [0, 0], ended
+    assert len({json.loads(out)["pid"] for out, _ in ended}) == 1
+
+
 def test_a_daemon_killed_before_it_answers_is_still_told(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

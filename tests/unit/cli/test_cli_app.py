@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_UNIX
 
 import pytest
 
 from agp.cli.app import run_command_line
 from agp.cli.error_help import ERROR_HELP
 from agp.cli.explain import all_errors
-from agp.daemon.lock import exclusive
 from agp.errors import AgpError, ConfigurationError, DaemonAway, NotBuilt
 
 
@@ -140,18 +143,30 @@ def test_without_a_daemon_a_look_is_no_error(
     assert document.items() <= json.loads(capsys.readouterr().out).items()
 
 
-def test_a_daemon_that_hangs_is_not_called_absent(
-    home: Path, capsys: pytest.CaptureFixture[str]
+def hang_up(listener: socket.socket, times: int) -> None:
+    """Accept and close, as a daemon does that dies with a question in its hands."""
+    for _ in range(times):
+        listener.accept()[0].close()
+
+
+def test_a_daemon_that_does_not_answer_is_not_called_absent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It holds the home's lock, and its socket does not answer."""
-    (home / "run").mkdir(mode=0o700, parents=True)
-    home.chmod(0o700)
+    """Something listens at the home's socket and hangs up."""
+    lines = ("status", "approvals", "kill --all", "sessions")
+    with tempfile.TemporaryDirectory(prefix="agp-") as place, socket.socket(AF_UNIX) as listener:
+        monkeypatch.setenv("AGP_HOME", place)
+        (Path(place) / "run").mkdir(mode=0o700)
+        listener.bind(f"{place}/run/control.sock")
+        listener.listen()
+        listener.settimeout(30)
+        peer = threading.Thread(target=hang_up, args=(listener, len(lines)), daemon=True)
+        peer.start()
+        codes = [run_command_line(line.split()) for line in lines]
+        peer.join(30)
 
-    with exclusive(home / "run" / "daemon.lock"):
-        codes = [run_command_line(line.split()) for line in ("status", "approvals", "kill --all")]
-
-    assert codes == [DaemonAway.exit_code] * 3
-    assert "not running" not in capsys.readouterr().out
+    assert codes == [DaemonAway.exit_code] * len(lines)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("command", ["run", "daemon start", "policy check"])

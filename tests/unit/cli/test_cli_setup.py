@@ -15,7 +15,7 @@ from agp.cli.app import run_command_line
 from agp.cli.config_template import CONFIG_TEMPLATE
 from agp.cli.setup import write_new
 from agp.daemon.config import Config
-from agp.errors import ConfigurationError, NotBuilt, PolicyError
+from agp.errors import ConfigurationError, NotBuilt, PolicyError, RunRefused
 
 
 @pytest.fixture
@@ -217,6 +217,29 @@ def test_nothing_is_started_without_its_keys(
     assert loss.fix in told.split("fix: ")[1]
     assert "AGP serves" not in told
     assert not (home / "daemon.log").exists()
+
+
+def test_a_run_notes_once_that_no_key_is_handed_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything starts, on stderr; not where the line or the configuration names one."""
+    assert run_command_line(["init"]) == 0
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-dummy")
+    repo = home.parent / "repo"
+    repo.mkdir()
+    line = ["run", "--task", "x", "--repo", str(repo)]
+    told = []
+    capsys.readouterr()
+
+    for words in (line, [*line, "--pass-env", "ANTHROPIC_API_KEY"]):
+        assert run_command_line(words) == RunRefused.exit_code
+        told.append(capsys.readouterr().err)
+    (home / "config.toml").write_text('pass_environment = ["ANTHROPIC_API_KEY"]\n')
+    assert run_command_line(line) == RunRefused.exit_code
+    told.append(capsys.readouterr().err)
+
+    assert [text.count("--pass-env ANTHROPIC_API_KEY") for text in told] == [1, 0, 0]
 
 
 def test_keygen_never_overwrites(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
