@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -34,20 +34,17 @@ from agp.contracts.journal import (
     ApprovalRequested,
     Clock,
     CoverageViolated,
-    ExecutionFailed,
     ExecutionFinished,
-    ExecutionOutcomeUnknown,
     ExecutionStarted,
     Record,
-    TicketExpired,
     TicketRedeemed,
     TicketRefused,
 )
 from agp.errors import AgpError, OverLimit
 from agp.governor.decide import effective_digest, effective_input
+from agp.governor.outcomes import Outcomes, spelled
 from agp.governor.session import Call, CallState, Execution, GovernedSession
 from agp.governor.tickets import TicketKey
-from agp.journal.redact import journal_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,14 +55,10 @@ if TYPE_CHECKING:
     from agp.governor.decide import Decider
     from agp.governor.desk import ApprovalDesk, CancelCause
 
-_ERROR_LIMIT = 2000
 MAX_INPUT = 1024 * 1024
 """Bytes of one call's input. The frame takes 8 MiB; what is decided must also be looked at, by
 policy, redaction and people, and may not hold up other sessions."""
 _LARGE_INPUT = 16 * 1024
-MAX_VIOLATIONS = 64
-"""Coverage violations of one session that are journaled one by one; later ones only count."""
-_Violation = Literal["executed_without_decision", "executed_without_ticket"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +94,7 @@ class Governor:
         self._clock = clock
         self._desk = desk
         self._decider = decider
+        self._outcomes = Outcomes(record, clock)
         self._tasks = tasks
         self._grace_s = reattach_grace_s
         self.paused: str | None = None
@@ -112,16 +106,16 @@ class Governor:
 
     async def hear(self, session: GovernedSession, message: HookMessage) -> Exchange:
         """Answer one hook message of one session."""
-        await self._sweep(session)
+        await self._outcomes.sweep(session)
         match message:
             case CallProposed(call=call):
                 return await self.gate(session, call)
             case GrantAsked():
                 return Exchange(await self.redeem(session, message))
             case OutcomeReported():
-                await self._outcome(session, message)
+                await self._outcomes.outcome(session, message)
             case BatchReported():
-                await self._batch(session, message)
+                await self._outcomes.batch(session, message)
             case SessionOpened():
                 self._bind(session, message)
             case SessionClosed():
@@ -135,20 +129,9 @@ class Governor:
             return Exchange(Denied(reason=stranger))
         if not session.may_work_in(proposed.cwd):
             return Exchange(Denied(reason="a call is made from within the workspace; cd back"))
-        effective = await self._effective(session, proposed)
-        call = session.calls.get(proposed.tool_use_id)
-        digest = call_digest(proposed, effective)
-        if call is not None and call.digest != digest:
-            return Exchange(Denied(reason="another call with this tool_use_id was decided already"))
-        if call is None and proposed.tool_use_id in session.executed_before:
-            return Exchange(Denied(reason="this call was answered already"))
-        if call is None:
-            call = Call(_new_call_id(), proposed, effective, digest)
-            try:
-                session.admit(call)
-            except OverLimit as error:
-                return Exchange(Denied(reason=error.what))
-            self._tasks.start_soon(self._decide, session, call)
+        call = await self._joined(session, proposed)
+        if isinstance(call, Denied):
+            return Exchange(call)
         await self._wait(call)
         return self._deliver(session, call)
 
@@ -162,24 +145,34 @@ class Governor:
 
         A launcher that was cut off asks again after its return, and joins the decision.
         """
-        effective = await self._effective(session, proposed)
-        call = session.calls.get(proposed.tool_use_id)
-        digest = call_digest(proposed, effective)
-        if call is not None and call.digest != digest:
-            return Mediated(Denied(reason="another call with this tool_use_id was decided already"))
-        if call is None:
-            call = Call(_new_call_id(), proposed, effective, digest)
-            try:
-                session.admit(call)
-            except OverLimit as error:
-                return Mediated(Denied(reason=error.what))
-            self._tasks.start_soon(self._decide, session, call)
+        call = await self._joined(session, proposed)
+        if isinstance(call, Denied):
+            return Mediated(call)
         await self._wait(call)
         if not isinstance(call.ruling, Allowed) or call.delivered:
             ruling = call.ruling or Denied(reason="no decision was made")
             return Mediated(ruling if isinstance(ruling, Denied) else Denied(reason="used before"))
         call.delivered = True
         return await self._execute(session, call, call.ruling, execute)
+
+    async def _joined(self, session: GovernedSession, proposed: ToolCall) -> Call | Denied:
+        """Find the call that a request repeats, or take it in and begin to decide it."""
+        effective = await self._effective(session, proposed)
+        digest = call_digest(proposed, effective)
+        # From here to `admit` nothing is awaited: two requests never make two calls of one.
+        call = session.calls.get(proposed.tool_use_id)
+        if call is not None:
+            same = call.digest == digest
+            return call if same else Denied(reason="another call had this tool_use_id before")
+        if proposed.tool_use_id in session.executed_before:
+            return Denied(reason="this call was answered already")
+        call = Call(_new_call_id(), proposed, effective, digest)
+        try:
+            session.admit(call)
+        except OverLimit as error:
+            return Denied(reason=error.what)
+        self._tasks.start_soon(self._decide, session, call)
+        return call
 
     async def redeem(self, session: GovernedSession, asked: GrantAsked) -> Ruling:
         """Take a ticket for exactly what the grant hook says; none is a refusal."""
@@ -203,7 +196,7 @@ class Governor:
             await self._record.append(
                 TicketRefused(
                     session_id=session.session_id,
-                    tool=_spelled(session, asked.tool),
+                    tool=spelled(session, asked.tool),
                     agent_id=asked.agent_id,
                     reason=refusal or "no ticket",
                 ),
@@ -253,10 +246,12 @@ class Governor:
             if call.approval_id is not None:
                 await self._desk.cancel(call.approval_id, cause)
         for ticket in session.tickets.clear():
-            await self._ticket_expired(session, ticket.call_id, ticket.key)
+            await self._outcomes.ticket_expired(session, ticket.call_id, ticket.key)
         for call in list(session.calls.values()):
             if call.state is CallState.REDEEMED:
-                await self._unknown(session, call, "the session ended before an outcome was seen")
+                await self._outcomes.unknown(
+                    session, call, "the session ended before an outcome was seen"
+                )
 
     async def _decide(self, session: GovernedSession, call: Call) -> None:
         try:
@@ -403,12 +398,12 @@ class Governor:
         try:
             result = await execute()
         except AgpError as error:
-            await self._failed(session, call.call_id, error.what, "agp")
+            await self._outcomes.failed(session, call.call_id, error.what, "agp")
             call.move(CallState.ENDED)
             return Mediated(Denied(reason=f"AGP could not run it: {error.what}"))
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._unknown(session, call, "it was killed while it ran")
+                await self._outcomes.unknown(session, call, "it was killed while it ran")
             raise
         output = hashlib.sha256(result.stdout + result.stderr).hexdigest()
         await self._record.append(
@@ -425,80 +420,6 @@ class Governor:
         )
         call.move(CallState.ENDED)
         return Mediated(ruling, result)
-
-    async def _outcome(self, session: GovernedSession, said: OutcomeReported) -> None:
-        """Write down an outcome; one without a redeemed ticket is a coverage violation."""
-        call = session.calls.get(said.tool_use_id)
-        if call is None and said.tool_use_id in session.executed_before:
-            return
-        if call is None or call.ticket is None:
-            await self._violated(session, "executed_without_decision", said)
-            return
-        if call.state is CallState.ENDED:
-            return
-        if session.redeemed[call.ticket] <= 0:
-            await self._violated(session, "executed_without_ticket", said)
-            return
-        if said.background:
-            await self._record.append(
-                ExecutionStarted(
-                    session_id=session.session_id,
-                    call_id=call.call_id,
-                    reported_by="harness",
-                    background=True,
-                ),
-                actor="harness",
-            )
-            return
-        session.redeemed[call.ticket] -= 1
-        call.move(CallState.ENDED)
-        await self._drop_surplus(session, call.ticket)
-        if said.ok is not False:
-            await self._record.append(
-                ExecutionFinished(
-                    session_id=session.session_id,
-                    call_id=call.call_id,
-                    reported_by="harness",
-                    duration_ms=said.duration_ms,
-                    output_sha256=Digest(hashlib.sha256(said.output).hexdigest()),
-                    output_bytes=len(said.output),
-                ),
-                actor="harness",
-            )
-        else:
-            await self._failed(session, call.call_id, said.error, "harness")
-
-    async def _batch(self, session: GovernedSession, said: BatchReported) -> None:
-        """After a batch, what was granted and not used is taken back."""
-        for tool_use_id in said.tool_use_ids:
-            call = session.calls.get(tool_use_id)
-            if call is None or call.ticket is None or call.state is not CallState.GRANTED:
-                continue
-            if session.tickets.withdraw(call.call_id) is not None:
-                call.move(CallState.REFUSED)
-                await self._ticket_expired(session, call.call_id, call.ticket)
-
-    async def _sweep(self, session: GovernedSession) -> None:
-        """Bury the tickets that nobody redeemed in time."""
-        for ticket in session.tickets.sweep(monotonic=self._clock.monotonic()):
-            call = session.by_id(ticket.call_id)
-            if call is not None and call.state is CallState.GRANTED:
-                call.move(CallState.REFUSED)
-            await self._ticket_expired(session, ticket.call_id, ticket.key)
-
-    async def _drop_surplus(self, session: GovernedSession, key: TicketKey) -> None:
-        """Tickets die with the outcome: no more stay open than twins that may still run.
-
-        Twins are interchangeable, so an outcome may come for one twin while the ticket that was
-        redeemed was deposited for the other.
-        """
-        living = (CallState.GRANTED, CallState.REDEEMED)
-        unended = sum(
-            1 for call in session.calls.values() if call.ticket == key and call.state in living
-        )
-        allowed = unended - session.redeemed[key]
-        for ticket in session.tickets.trim(key, max(allowed, 0)):
-            await self._ticket_expired(session, ticket.call_id, key)
 
     @staticmethod
     def _bind(session: GovernedSession, said: SessionOpened) -> None:
@@ -531,49 +452,6 @@ class Governor:
             " meanwhile?); nothing more is granted in this session"
         )
 
-    async def _ticket_expired(
-        self, session: GovernedSession, call_id: CallId, key: TicketKey
-    ) -> None:
-        await self._record.append(
-            TicketExpired(session_id=session.session_id, call_id=call_id, key=key.input_digest),
-            actor="agp",
-        )
-
-    async def _failed(
-        self, session: GovernedSession, call_id: CallId, error: str, reported_by: str
-    ) -> None:
-        text = _spelled(session, error)[:_ERROR_LIMIT]
-        await self._record.append(
-            ExecutionFailed(
-                session_id=session.session_id,
-                call_id=call_id,
-                reported_by="agp" if reported_by == "agp" else "harness",
-                error=text,
-            ),
-            actor=reported_by,
-        )
-
-    async def _unknown(self, session: GovernedSession, call: Call, reason: str) -> None:
-        call.move(CallState.ENDED)
-        await self._record.append(
-            ExecutionOutcomeUnknown(
-                session_id=session.session_id, call_id=call.call_id, reason=reason
-            ),
-            actor="agp",
-        )
-
-    async def _violated(
-        self, session: GovernedSession, what: _Violation, said: OutcomeReported
-    ) -> None:
-        session.violations += 1
-        if session.violations > MAX_VIOLATIONS:
-            return  # the run has failed long ago; an agent must not fill the journal with it
-        detail = _spelled(session, f"{said.tool} {said.tool_use_id}"[:500])
-        await self._record.append(
-            CoverageViolated(session_id=session.session_id, what=what, detail=detail),
-            actor="harness",
-        )
-
 
 def call_digest(call: ToolCall, effective: Digest) -> Digest:
     """Name a proposed call: a repeated request with the same digest joins its decision.
@@ -586,12 +464,6 @@ def call_digest(call: ToolCall, effective: Digest) -> Digest:
         digest.update(b"%d:%b" % (len(part.encode()), part.encode()))
     digest.update(effective.encode())
     return Digest(digest.hexdigest())
-
-
-def _spelled(session: GovernedSession, text: str) -> str:
-    """Redact a peer's words for the journal; where a known secret survives, nothing is left."""
-    shown = journal_text(text, session.secrets)
-    return "[redacted]" if shown.survived else shown.text
 
 
 def _new_call_id() -> CallId:

@@ -28,7 +28,8 @@ from agp.contracts.sandbox import ExecResult
 from agp.errors import JournalBroken, OverLimit, Refusal, Unavailable
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk
-from agp.governor.loop import MAX_INPUT, MAX_VIOLATIONS, Exchange, Governor
+from agp.governor.loop import MAX_INPUT, Exchange, Governor
+from agp.governor.outcomes import MAX_VIOLATIONS
 from agp.governor.session import (
     MAX_CALLS_KEPT,
     MAX_PENDING_APPROVALS,
