@@ -261,6 +261,8 @@ class Operations:
 
     async def _control_pause(self, args: Reply, connection: ControlConnection) -> Reply:
         given = read_args(PauseGiven, args)
+        if self._governor.paused is not None:
+            return self._control_state()  # the first reason stays
         # Paused in memory first: a grant between the two would be one too many.
         self._governor.paused = given.reason
         await self._record.append(
@@ -270,6 +272,8 @@ class Operations:
 
     async def _control_resume(self, args: Reply, connection: ControlConnection) -> Reply:
         read_args(NoArgs, args)
+        if self._governor.paused is None:
+            return self._control_state()
         await self._record.append(ControlResumed(by=_uid(connection)), actor=_uid(connection))
         self._governor.paused = None
         return self._control_state()

@@ -115,5 +115,5 @@ def _refused(name: str, why: str) -> RunRefused:
         f"the environment variable {name!r} is never handed to a harness",
         where="pass_environment",
         why=why,
-        fix="remove it from pass_environment",
+        fix="do not name it, neither in pass_environment nor with --pass-env",
     )
