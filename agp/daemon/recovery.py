@@ -94,12 +94,13 @@ class Restorer:
     async def _executing(self, live: LiveSession, opened: OpenSession) -> None:
         """Calls that the daemon executed itself died with it: said, and never executed again."""
         for call_id in sorted(opened.executing):
-            await self._unknown(opened, call_id, "the daemon ended while it ran")
+            # Read before it is journaled: the line that ends a call also lets go of its body.
             with suppress(AgpError):
                 call, _ = await self._call(live.governed, call_id)
                 call.state = CallState.ENDED
                 call.rule(Denied(reason="AGP ended while this call ran; see what it has done"))
                 live.governed.calls[call.call.tool_use_id] = call
+            await self._unknown(opened, call_id, "the daemon ended while it ran")
 
     async def _redeemed(self, live: LiveSession, opened: OpenSession) -> None:
         """Calls that may be running: their outcome is still welcome."""

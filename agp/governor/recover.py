@@ -83,7 +83,7 @@ class OpenSession:
     """Each call's tool_use_id."""
     counts: Counts = field(default_factory=Counts)
     executed: set[str] = field(default_factory=set)
-    """Which tool_use_ids had their grant redeemed: the harness may have run them."""
+    """Which tool_use_ids were redeemed or begun: they may have run, and are not run again."""
     violations: int = 0
     mount_points: tuple[str, ...] = ()
     """Created by the view that is not known to have stopped."""
@@ -150,7 +150,9 @@ def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PL
             session.redeemed[said.call_id] = said
             session.executed.add(session.decided.get(said.call_id, ""))
         case ExecutionStarted(reported_by="agp") if said.session_id in sessions:
-            sessions[said.session_id].executing.add(said.call_id)
+            session = sessions[said.session_id]
+            session.executing.add(said.call_id)
+            session.executed.add(session.decided.get(said.call_id, ""))
         case ExecutionFinished() | ExecutionFailed() | ExecutionOutcomeUnknown():
             if said.session_id in sessions:
                 sessions[said.session_id].redeemed.pop(said.call_id, None)

@@ -14,6 +14,7 @@ from agp.contracts.journal import (
     ControlResumed,
     CoverageViolated,
     ExecutionFinished,
+    ExecutionStarted,
     Line,
     Payload,
     SandboxStarted,
@@ -167,3 +168,28 @@ def test_the_bodies_that_are_needed_are_those_of_open_calls() -> None:
     """Everything else in the vault is an orphan."""
     assert _fold(STARTED, REDEEMED).living() == {CALL}
     assert _fold(STARTED, REDEEMED, FINISHED).living() == frozenset()
+
+
+def test_what_agp_began_is_never_begun_again() -> None:
+    """Whether it ended or not: a launcher that asks again after a restart is refused."""
+    decided = CallDecided(
+        session_id=SESSION,
+        call_id=CALL,
+        tool_use_id="scripted-0",
+        tool="exec",
+        cwd="/w",
+        decision=Decision.ALLOW,
+        rule_id=RuleId("r"),
+        tier=Tier.USER,
+        reason="r",
+        effects=(),
+        grade=Grade.CONFINED,
+        policy_digest=ZERO,
+        commitment=ZERO,
+    )
+    begun = ExecutionStarted(session_id=SESSION, call_id=CALL, reported_by="agp")
+    ended = ExecutionFinished(session_id=SESSION, call_id=CALL, reported_by="agp", exit_code=0)
+
+    assert _fold(STARTED, decided).sessions[SESSION].executed == set()
+    for told in ((begun,), (begun, ended)):
+        assert _fold(STARTED, decided, *told).sessions[SESSION].executed == {"scripted-0"}
