@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -477,15 +478,30 @@ async def test_paused_means_no_new_grant_and_no_redemption() -> None:
         assert isinstance(await h.redeem(before), Denied)
 
 
-async def test_a_known_secret_in_the_arguments_refuses_the_call_and_is_not_journaled() -> None:
-    """Only the commitment is recorded: the call stays recordable, the secret unrecorded."""
+async def test_a_known_secret_is_redacted_from_the_journal_and_its_call_decided_as_any() -> None:
+    """What redaction removes needs no refusal; the commitment covers what really ran."""
     async with house() as h:
         exchange = await h.gate(tool_call("echo hunter2-is-the-secret"))
 
-        everything = repr(h.record.events)
-        if isinstance(exchange.ruling, Denied):
-            assert "commitment" in everything
-        assert "hunter2-is-the-secret" not in everything
+        assert isinstance(exchange.ruling, Allowed)
+        assert "hunter2-is-the-secret" not in repr(h.record.events)
+        assert "[redacted:known]" in repr(h.record.events)
+
+
+async def test_a_known_secret_that_survives_redaction_refuses_the_call_unrecorded() -> None:
+    """Encoded it matches no pattern: only the commitment is recorded, and nothing may run."""
+    async with house() as h:
+        encoded = base64.b64encode(b"hunter2-is-the-secret").decode()
+        call = tool_call(f"echo {encoded}")
+        exchange = await h.gate(call)
+
+        assert isinstance(exchange.ruling, Denied)
+        decided = h.record.events[0][1]
+        assert isinstance(decided, CallDecided)
+        assert decided.arguments is None
+        assert decided.rule_id == "secret-in-arguments"
+        assert encoded not in repr(h.record.events)
+        assert isinstance(await h.redeem(call), Denied)
 
 
 async def test_more_questions_than_the_limit_are_refused_at_once() -> None:
