@@ -63,6 +63,9 @@ class EventKind(StrEnum):
     COVERAGE_VIOLATED = "coverage.violated"
     CHECKPOINT_SEALED = "checkpoint.sealed"
     GATEWAY_REFUSED = "gateway.refused"
+    CANARY_FINISHED = "canary.finished"
+    HARNESS_OBSERVED = "harness.observed"
+    OBSERVE_CHANGED = "observe.changed"
 
 
 Reporter = Literal["agp", "harness"]
@@ -73,6 +76,14 @@ class Payload(Contract):
     """What one kind of event says; `kind` names it."""
 
     kind: ClassVar[EventKind]
+
+
+class OfSession(Payload):
+    """An event of one session."""
+
+    session_id: SessionId
+    observed: Literal[True] | None = None
+    """The session runs in observe mode: what a rule would have asked or denied was let through."""
 
 
 class JournalOpened(Payload):
@@ -96,11 +107,10 @@ class JournalRepaired(Payload):
     removed_sha256: Digest
 
 
-class SessionStarted(Payload):
+class SessionStarted(OfSession):
     """A governed session was opened; written before the harness starts."""
 
     kind: ClassVar[EventKind] = EventKind.SESSION_STARTED
-    session_id: SessionId
     intendant: str
     intendant_version: str
     workspace: str
@@ -113,13 +123,18 @@ class SessionStarted(Payload):
     operator_uid: int
     unsafe: tuple[str, ...] = ()
     """Every check that the operator switched off for this run, by its flag."""
+    attached: Literal[True] | None = None
+    """A person started the harness; AGP sees it through installed hooks only."""
+    interactive: Literal[True] | None = None
+    """The harness's own screen: there is no event stream to compare with."""
+    carried: tuple[str, ...] | None = None
+    """What of the person's own set-up was handed back: `login`, `memory:PATH`, `mcp:NAME`..."""
 
 
-class SessionEnded(Payload):
+class SessionEnded(OfSession):
     """A session ended in an orderly way."""
 
     kind: ClassVar[EventKind] = EventKind.SESSION_ENDED
-    session_id: SessionId
     outcome: Literal["finished", "refused", "ungoverned", "harness_failed", "killed"]
     calls: int
     allowed: int
@@ -128,19 +143,17 @@ class SessionEnded(Payload):
     harness_exit: int | None = None
 
 
-class SessionReaped(Payload):
+class SessionReaped(OfSession):
     """The launcher was gone; the daemon closed what it had left."""
 
     kind: ClassVar[EventKind] = EventKind.SESSION_REAPED
-    session_id: SessionId
     reason: str
 
 
-class CallDecided(Payload):
+class CallDecided(OfSession):
     """The verdict about one tool call; for an allow this is also the intent and the ticket."""
 
     kind: ClassVar[EventKind] = EventKind.CALL_DECIDED
-    session_id: SessionId
     call_id: CallId
     tool_use_id: str
     agent_id: str | None = None
@@ -159,23 +172,23 @@ class CallDecided(Payload):
     """The redacted JSON text of the input; absent where a known secret survived redaction."""
     edited_arguments: str | None = None
     """The redacted JSON text of the effective input, where AGP rewrote it."""
+    would_be: Decision | None = None
+    """In observe mode only: what `rule_id` says, where the call was allowed all the same."""
 
 
-class CallAbandoned(Payload):
+class CallAbandoned(OfSession):
     """A granted call whose waiter did not come back; nothing runs."""
 
     kind: ClassVar[EventKind] = EventKind.CALL_ABANDONED
-    session_id: SessionId
     call_id: CallId
     reason: str
 
 
-class ApprovalRequested(Payload):
+class ApprovalRequested(OfSession):
     """A person is asked; the binding is what the person sees."""
 
     kind: ClassVar[EventKind] = EventKind.APPROVAL_REQUESTED
     approval_id: ApprovalId
-    session_id: SessionId
     call_id: CallId
     binding: Digest
     rule_id: RuleId
@@ -237,51 +250,46 @@ class ApprovalClickRejected(Payload):
     reason: str
 
 
-class TicketIssued(Payload):
+class TicketIssued(OfSession):
     """A one-use grant was deposited after an approval, before the answer is written."""
 
     kind: ClassVar[EventKind] = EventKind.TICKET_ISSUED
-    session_id: SessionId
     call_id: CallId
     key: Digest
     approval_id: ApprovalId
 
 
-class TicketRedeemed(Payload):
+class TicketRedeemed(OfSession):
     """The grant hook took its ticket; the harness may run the call now."""
 
     kind: ClassVar[EventKind] = EventKind.TICKET_REDEEMED
-    session_id: SessionId
     call_id: CallId
     key: Digest
 
 
-class TicketRefused(Payload):
+class TicketRefused(OfSession):
     """The grant hook asked for something that was not granted."""
 
     kind: ClassVar[EventKind] = EventKind.TICKET_REFUSED
-    session_id: SessionId
     tool: str
     agent_id: str | None = None
     reason: str
 
 
-class TicketExpired(Payload):
+class TicketExpired(OfSession):
     """A ticket was not taken in time, or its call ended without it."""
 
     kind: ClassVar[EventKind] = EventKind.TICKET_EXPIRED
-    session_id: SessionId
     call_id: CallId
     key: Digest
 
 
-class GrantCreated(Payload):
+class GrantCreated(OfSession):
     """Reserved for reusable approvals."""
 
     kind: ClassVar[EventKind] = EventKind.GRANT_CREATED
     grant_id: str
     approval_id: ApprovalId
-    session_id: SessionId
     expires_at: str
 
 
@@ -301,21 +309,23 @@ class GrantRevoked(Payload):
     reason: str
 
 
-class ExecutionStarted(Payload):
+class ExecutionStarted(OfSession):
     """AGP starts a call itself, or a harness reported a call that goes on in the background."""
 
     kind: ClassVar[EventKind] = EventKind.EXECUTION_STARTED
-    session_id: SessionId
     call_id: CallId
     reported_by: Reporter
     background: bool = False
+    profile_digest: Digest | None = None
+    """The view of its own in which AGP runs the call."""
+    network: tuple[str, ...] | None = None
+    """`host:port` names that the call's view may reach; absent: none."""
 
 
-class ExecutionFinished(Payload):
+class ExecutionFinished(OfSession):
     """A call ended and gave a result."""
 
     kind: ClassVar[EventKind] = EventKind.EXECUTION_FINISHED
-    session_id: SessionId
     call_id: CallId
     reported_by: Reporter
     exit_code: int | None = None
@@ -324,71 +334,64 @@ class ExecutionFinished(Payload):
     output_bytes: int | None = None
 
 
-class ExecutionFailed(Payload):
+class ExecutionFailed(OfSession):
     """A call ended with an error."""
 
     kind: ClassVar[EventKind] = EventKind.EXECUTION_FAILED
-    session_id: SessionId
     call_id: CallId
     reported_by: Reporter
     error: str
     """Redacted, at most 2,000 characters."""
 
 
-class ExecutionOutcomeUnknown(Payload):
+class ExecutionOutcomeUnknown(OfSession):
     """A call may have run; nobody saw how it ended."""
 
     kind: ClassVar[EventKind] = EventKind.EXECUTION_OUTCOME_UNKNOWN
-    session_id: SessionId
     call_id: CallId
     reason: str
 
 
-class SandboxStarted(Payload):
+class SandboxStarted(OfSession):
     """A view is about to be built; mount points that it creates are named for their removal."""
 
     kind: ClassVar[EventKind] = EventKind.SANDBOX_STARTED
-    session_id: SessionId
     provider: str
     grade: Grade
     profile_digest: Digest
     created_mount_points: tuple[str, ...] = ()
 
 
-class SandboxPreflight(Payload):
+class SandboxPreflight(OfSession):
     """What the probes proved; `passed` only where each has its positive control."""
 
     kind: ClassVar[EventKind] = EventKind.SANDBOX_PREFLIGHT
-    session_id: SessionId
     provider: str
     passed: bool
     probes: tuple[str, ...]
     """`name=blocked|reached|doubtful`."""
 
 
-class SandboxStopped(Payload):
+class SandboxStopped(OfSession):
     """A view ended; survivors were looked for and executing places compared."""
 
     kind: ClassVar[EventKind] = EventKind.SANDBOX_STOPPED
-    session_id: SessionId
     provider: str
     survivors: int
     removed_mount_points: tuple[str, ...] = ()
 
 
-class EgressAllowed(Payload):
+class EgressAllowed(OfSession):
     """The relay or the proxy dialled for the session; the first connection of each target."""
 
     kind: ClassVar[EventKind] = EventKind.EGRESS_ALLOWED
-    session_id: SessionId
     target: str
 
 
-class EgressRefused(Payload):
+class EgressRefused(OfSession):
     """The proxy refused a target; at most one event a second and session."""
 
     kind: ClassVar[EventKind] = EventKind.EGRESS_REFUSED
-    session_id: SessionId
     target: str
     reason: str
 
@@ -445,19 +448,17 @@ class ControlResumed(Payload):
     by: str
 
 
-class ControlKilled(Payload):
+class ControlKilled(OfSession):
     """The operator ended a session."""
 
     kind: ClassVar[EventKind] = EventKind.CONTROL_KILLED
-    session_id: SessionId
     by: str
 
 
-class CoverageViolated(Payload):
+class CoverageViolated(OfSession):
     """Something happened that no decision of AGP covers."""
 
     kind: ClassVar[EventKind] = EventKind.COVERAGE_VIOLATED
-    session_id: SessionId
     what: Literal[
         "executed_without_decision",
         "executed_without_ticket",
@@ -476,14 +477,45 @@ class CheckpointSealed(Payload):
     """The whole signed note."""
 
 
-class GatewayRefused(Payload):
+class GatewayRefused(OfSession):
     """Malformed or over-rate requests, counted; at most one event a second and session."""
 
     kind: ClassVar[EventKind] = EventKind.GATEWAY_REFUSED
-    session_id: SessionId
     count: int
     reason: str
     """The last one's."""
+
+
+class CanaryFinished(Payload):
+    """A harness was asked to run one call that must be refused, against a model of AGP's own."""
+
+    kind: ClassVar[EventKind] = EventKind.CANARY_FINISHED
+    intendant: str
+    version: str
+    harness_digest: Digest
+    shape_digest: Digest
+    """Over the arguments and settings of a launch, without what differs from run to run."""
+    passed: bool
+    detail: str
+    duration_ms: int
+
+
+class HarnessObserved(OfSession):
+    """Something that no hook can decide was seen in what the harness says about itself."""
+
+    kind: ClassVar[EventKind] = EventKind.HARNESS_OBSERVED
+    what: Literal["shell_escape", "file_mention", "mode_changed", "instructions_loaded"]
+    detail: str
+    """Redacted, at most 500 characters."""
+    reported_by: Reporter
+
+
+class ObserveChanged(OfSession):
+    """The operator switched observe mode on or off for one session."""
+
+    kind: ClassVar[EventKind] = EventKind.OBSERVE_CHANGED
+    on: bool
+    by: str
 
 
 ALL_PAYLOADS: tuple[type[Payload], ...] = (
@@ -526,6 +558,9 @@ ALL_PAYLOADS: tuple[type[Payload], ...] = (
     CoverageViolated,
     CheckpointSealed,
     GatewayRefused,
+    CanaryFinished,
+    HarnessObserved,
+    ObserveChanged,
 )
 """One payload for each kind; a test holds the two lists together."""
 
