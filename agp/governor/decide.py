@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from agp.governor.ports import Bodies, Rules, Surveyor
 
+LONGEST_WAIT_S = 82_800
+"""A person may think for 23 hours: a wait ends before the hook's own timeout of a day does."""
 _LARGE = 32 * 1024
 """Bytes of input; more is redacted in a worker thread (measured: 36 us, 1.6 s for 6.7 MiB)."""
 _QUICK = 2 * 1024
@@ -155,7 +157,9 @@ class Decider:
             (expires_at - timedelta(seconds=asked.wait_s), expires_at),
         )
         request = ApprovalRequest.model_validate(request.model_dump() | {"granted_by": granted_by})
-        self._desk.restore(Approval(request, expires_at, granted_by=granted_by))
+        self._desk.restore(
+            Approval(request, expires_at, granted_by=granted_by), wait_s=asked.wait_s
+        )
         if binding_digest(self._bind(session, call, weighed, commitment)) != asked.binding:
             await self._desk.cancel(asked.approval_id, "superseded")
         return await self._await_person(session, call, commitment, asked.binding)
@@ -236,7 +240,7 @@ class Decider:
                 call, f"{MAX_PENDING_APPROVALS} questions of this session wait for a person already"
             )
         bound = binding_digest(self._bind(session, call, weighed, commitment))
-        wait_s = min(weighed.verdict.expires_s or self._timing.approval_s, self._timing.approval_s)
+        wait_s = min(weighed.verdict.expires_s or self._timing.approval_s, LONGEST_WAIT_S)
         approval = self._question(session, call, weighed, bound, wait_s)
         call.approval_id = approval.request.approval_id
         call.move(CallState.ASKING)
@@ -472,11 +476,23 @@ def _told(ended: Approval) -> str:
             said = request.answer_reason or "no reason was given"
             return f"denied by {request.answered_by}: {said}"
         case ApprovalState.EXPIRED:
-            return "timed out, nobody answered; nothing was run"
+            slept = f" ({request.answer_reason})" if request.answer_reason else ""
+            return (
+                f"timed out, nobody answered from {_minute(request.requested_at)} to"
+                f" {_minute(request.expires_at)} UTC{slept}; nothing was run"
+            )
         case ApprovalState.CANCELLED:
-            return "the question was withdrawn before anybody answered; nothing was run"
+            return (
+                "the question was withdrawn before anybody answered:"
+                f" {request.answer_reason or 'AGP does not know why'}; nothing was run"
+            )
         case ApprovalState.PENDING | ApprovalState.GRANTED:
             return "not released"
+
+
+def _minute(at: str) -> str:
+    """Spell an instant of the journal for a reader, to the second."""
+    return at[:19].replace("T", " ")
 
 
 def _overridden(verdict: Verdict, paused: str | None, session: GovernedSession) -> Verdict:

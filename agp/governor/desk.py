@@ -43,12 +43,33 @@ _LONGEST_SLEEP_S: Final = 30.0
 """The wall clock can jump (a laptop sleeps): look at it again at least this often."""
 
 
-class _Slot:
-    """One approval and the event of its end."""
+_SLEPT_S: Final = 60.0
+"""A wait in which the wall clock gained more than this on the monotonic one was slept through."""
 
-    def __init__(self, approval: Approval) -> None:
+
+class _Slot:
+    """One approval, its end, and both clocks at its beginning.
+
+    The wall clock says when it is over after a laptop's sleep; the monotonic one, which does not
+    count sleep, keeps a wall clock that is set back from making it stand for longer.
+    """
+
+    def __init__(self, approval: Approval, clock: Clock, wait_s: float) -> None:
         self.approval = approval
         self.ended = anyio.Event()
+        self._began = clock.now()
+        self._ticks = clock.monotonic()
+        self._wait_s = wait_s
+
+    def left_s(self, clock: Clock) -> float:
+        """Give the seconds until it is over by the first of both clocks."""
+        by_wall = (self.approval.expires_at - clock.now()).total_seconds()
+        return min(by_wall, self._ticks + self._wait_s - clock.monotonic())
+
+    def slept_s(self, clock: Clock) -> float:
+        """Give how much of the wait this machine slept, as far as this daemon saw it begin."""
+        waited = (clock.now() - self._began).total_seconds()
+        return max(0.0, waited - (clock.monotonic() - self._ticks))
 
 
 class ApprovalDesk:
@@ -69,11 +90,11 @@ class ApprovalDesk:
         request = approval.request
         async with self._lock:
             await self._record.append(_requested(request, wait_s), actor="agp")
-            self._put(approval)
+            self._hold(approval, wait_s)
 
-    def restore(self, approval: Approval) -> None:
+    def restore(self, approval: Approval, *, wait_s: int) -> None:
         """Take back a pending approval after a restart; its question stands in the journal."""
-        self._put(approval)
+        self._hold(approval, wait_s)
 
     async def outcome(self, approval_id: ApprovalId) -> Approval:
         """Wait for the end of one approval; granted, denied, expired or cancelled."""
@@ -91,6 +112,7 @@ class ApprovalDesk:
             approval = self.get(answer.approval_id)
             if approval is None:
                 raise await self._reject(answer, "there is no such approval")
+            approval = await self._expired(answer.approval_id) or approval
             blocked = self.may_grant() if answer.verdict == "allow" else None
             if blocked is not None:
                 raise await self._reject(answer, blocked, fix="agp resume")
@@ -111,7 +133,7 @@ class ApprovalDesk:
             payload = ApprovalCancelled(
                 approval_id=approval_id, call_id=approval.request.call_id, cause=cause
             )
-            await self._step(approval, Step.CANCEL, payload, by="agp")
+            await self._step(approval, Step.CANCEL, payload, by="agp", reason=_WHY[cause])
 
     def get(self, approval_id: ApprovalId) -> Approval | None:
         """Give one approval, pending or lately ended."""
@@ -129,24 +151,25 @@ class ApprovalDesk:
         while True:
             self._changed = anyio.Event()
             for approval in self.pending():
-                if self._clock.now() >= approval.expires_at:
-                    await self._expire(approval.request.approval_id)
+                async with self._lock:
+                    await self._expired(approval.request.approval_id)
             with anyio.move_on_after(self._until_next()):
                 await self._changed.wait()
 
     def _until_next(self) -> float:
-        waiting = self.pending()
-        if not waiting:
-            return _LONGEST_SLEEP_S
-        left = (waiting[0].expires_at - self._clock.now()).total_seconds()
-        return min(max(left, 0.0), _LONGEST_SLEEP_S)
+        left = [self._slots[a.request.approval_id].left_s(self._clock) for a in self.pending()]
+        return min(max(min(left, default=_LONGEST_SLEEP_S), 0.0), _LONGEST_SLEEP_S)
 
-    async def _expire(self, approval_id: ApprovalId) -> None:
-        async with self._lock:
-            approval = self._slots[approval_id].approval
-            if approval.state is ApprovalState.PENDING:
-                payload = ApprovalExpired(approval_id=approval_id, call_id=approval.request.call_id)
-                await self._step(approval, Step.EXPIRE, payload, by="agp")
+    async def _expired(self, approval_id: ApprovalId) -> Approval | None:
+        """Expire one approval whose time is over by either clock; the caller holds the lock."""
+        slot = self._slots[approval_id]
+        approval = slot.approval
+        if approval.state is not ApprovalState.PENDING or slot.left_s(self._clock) > 0:
+            return None
+        payload = ApprovalExpired(approval_id=approval_id, call_id=approval.request.call_id)
+        slept = slot.slept_s(self._clock)
+        reason = "" if slept < _SLEPT_S else f"this machine slept {slept / 60:.0f} min of it"
+        return await self._step(approval, Step.EXPIRE, payload, by="agp", reason=reason)
 
     async def _step(
         self, approval: Approval, step: Step, payload: Payload, *, by: str, reason: str = ""
@@ -168,8 +191,12 @@ class ApprovalDesk:
         self._put(advanced)
         return advanced
 
+    def _hold(self, approval: Approval, wait_s: float) -> None:
+        self._slots[approval.request.approval_id] = _Slot(approval, self._clock, wait_s)
+        self._put(approval)
+
     def _put(self, approval: Approval) -> None:
-        slot = self._slots.setdefault(approval.request.approval_id, _Slot(approval))
+        slot = self._slots[approval.request.approval_id]
         slot.approval = approval
         if approval.state is not ApprovalState.PENDING:
             slot.ended.set()
@@ -199,6 +226,17 @@ class ApprovalDesk:
             why=reason,
             fix=fix,
         )
+
+
+_WHY: Final[dict[CancelCause, str]] = {
+    "interrupted": "the call was interrupted",
+    "superseded": "what it would do is no longer what was shown",
+    "session_ended": "the session ended",
+    "body_gone": "AGP was restarted and the call's record was gone",
+    "killed": "the operator ended the session",
+    "not_reattached": "AGP was restarted, and nobody came back for the answer in time",
+}
+"""For the agent and the person: why a question ended without an answer."""
 
 
 def _requested(request: ApprovalRequest, wait_s: int) -> ApprovalRequested:
