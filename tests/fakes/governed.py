@@ -209,6 +209,7 @@ class FakeRules:
         self.override: Decision | None = None
         self.approvers: frozenset[str] | None = None
         self.quorum = 1
+        self.expires_s: int | None = None
         self.rule_id = RuleId("fake-rule")
 
     def decide(self, effects: tuple[Effect, ...], *, grade: Grade, world: World) -> Verdict:
@@ -228,6 +229,7 @@ class FakeRules:
             reason="because the fake says so.",
             approvers=self.approvers if asks else None,
             quorum=self.quorum if asks else 1,
+            expires_s=self.expires_s if asks else None,
             policy_digest=self.digest,
             grade=grade,
             effects=tuple(

@@ -232,6 +232,24 @@ async def test_a_refused_require_is_a_denial_that_tells_the_truth(end: str, word
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("expires_s", "stands_s"), [(None, 600), (60, 60), (4 * 3600, 4 * 3600), (86_400, 82_800)]
+)
+async def test_a_rule_may_let_a_question_stand_for_hours_but_never_past_the_hook(
+    expires_s: int | None, stands_s: int
+) -> None:
+    """The configured time is for rules that name none; the cap lies below the hook's timeout."""
+    async with house() as h, anyio.create_task_group() as tasks:
+        h.rules.expires_s = expires_s
+        tasks.start_soon(h.gate, tool_call("ask me"))
+        await h.until_asked()
+
+        left = h.desk.pending()[0].expires_at - h.clock.now()
+
+        assert left.total_seconds() == stands_s
+        tasks.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("change", ["file", "policy denies", "approvers", "paused", "ended"])
 async def test_what_changes_between_question_and_release_is_not_released(change: str) -> None:
     """What the human saw is what runs, or nothing runs."""
