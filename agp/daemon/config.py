@@ -37,7 +37,7 @@ class Config(Contract):
     )
     """The checkpoint's origin; choose a name of your own before the first event."""
     approval_timeout_s: Annotated[int, Field(ge=5, le=82_800)] = 600
-    """How long a person may think, where the rule names no `expires_s`; below the hook's timeout."""
+    """How long a person may think where the rule names no `expires_s`; below the hook's own."""
     reconnect_s: Annotated[int, Field(ge=1, le=300)] = 30
     """How long a bridge looks for the daemon, counted anew after each break."""
     reattach_grace_s: Annotated[int, Field(ge=1, le=600)] = 45
