@@ -32,6 +32,12 @@ def test_the_wheel_ships_the_same_bridge_and_policies(wheel: Path) -> None:
             assert archive.read(f"agp/_shipped/{name}") == (ROOT / name).read_bytes()
 
 
+def test_the_wheel_ships_the_table_of_proved_harness_versions(wheel: Path) -> None:
+    table = "agp/intendants/claude_code/versions.toml"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(table) == (ROOT / table).read_bytes()
+
+
 def test_the_wheel_holds_nothing_but_the_package(wheel: Path) -> None:
     """No test, no harness and no home of a developer travels along."""
     with zipfile.ZipFile(wheel) as archive:

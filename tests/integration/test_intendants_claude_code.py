@@ -24,7 +24,7 @@ from agp.contracts.policy import McpAction, ReadAction, SpawnAction, WriteAction
 from agp.intendants.claude_code.hooks import ClaudeCode
 from agp.intendants.claude_code.settings import SETTINGS_PATH, format_settings
 from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
-from agp.intendants.claude_code.version import check_version, find_executable
+from agp.intendants.claude_code.version import LOWEST, NEWEST, check_version, find_executable
 from tests.fakes.claude_run import ALLOW, NATIVE, OBSERVE, ROOT, Ran, Rule, plan_for, run_claude
 from tests.fakes.model_server import Call, Conversation, call, say, serve
 
@@ -352,7 +352,8 @@ def test_a_hook_entry_with_a_wrong_type_is_dropped_and_still_nothing_runs(tmp_pa
 
 
 def test_an_older_harness_would_refuse_to_start_by_itself(tmp_path: Path) -> None:
-    raised = format_settings(reconnect_s=30).replace(b"2.1.329", b"2.1.999")
+    lowest = LOWEST.version.encode()
+    raised = format_settings(reconnect_s=30).replace(lowest, b"2.1.999")
     with serve(say("done")) as model:
         ran = run_claude(tmp_path, model.url, ALLOW, files={SETTINGS_PATH: raised})
     assert ran.code == 1
@@ -494,7 +495,7 @@ def test_the_npm_wrapper_leads_to_the_native_binary_and_its_version_is_proved(
     bin_directory = ROOT / ".harness/node_modules/.bin"
     found = find_executable("", f":.:{bin_directory}", workspace=str(tmp_path))
     checked = check_version(found)
-    assert checked.version == "2.1.329"
+    assert checked.version == NEWEST.version
     assert checked.unsafe == ()
     assert found.samefile(NATIVE)
 

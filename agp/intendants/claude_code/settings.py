@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from agp.contracts.base import Contract
 from agp.contracts.gateway import HookEvent
 from agp.contracts.strict_json import canonical_json, parse_json
 from agp.errors import MessageRefused, RunRefused
+from agp.intendants.claude_code.version import LOWEST
 
 SETTINGS_PATH = "/etc/claude-code/managed-settings.json"
 BRIDGE_PATH = "/opt/agp/agp-bridge"
 ASK_SOCKET = "/run/agp/ask.sock"
 INTERPRETER = "/usr/bin/python3"
 HARNESS = "claude-code"
-LOWEST_VERSION: Literal["2.1.329"] = "2.1.329"
-"""The harness checks this itself too: an older one exits 1 before it does anything."""
 HOOK_TIMEOUT_S: Literal[86_400] = 86_400
 """The harness's own limit; honoured by 2.1.329, and far above every clock of ours."""
 DECIDE_DEADLINE_S = 86_100
@@ -39,6 +38,12 @@ _MATCHED = frozenset(
     }
 )
 """Events that take a tool matcher; `*` is every tool."""
+
+
+def _lowest(version: str) -> str:
+    if version != LOWEST.version:
+        raise ValueError(f"the lowest proved version is {LOWEST.version}")
+    return version
 
 
 class _Hook(Contract):
@@ -66,7 +71,8 @@ class _Settings(Contract):
     allowManagedPermissionRulesOnly: Literal[True]  # noqa: N815 - likewise
     disableAllHooks: Literal[False]  # noqa: N815 - likewise
     disableSkillShellExecution: Literal[True]  # noqa: N815 - likewise
-    requiredMinimumVersion: Literal["2.1.329"]  # noqa: N815 - likewise
+    requiredMinimumVersion: Annotated[str, AfterValidator(_lowest)]  # noqa: N815 - likewise
+    """The harness checks this itself too: an older one exits 1 before it does anything."""
     permissions: _Permissions
     hooks: dict[str, Annotated[list[_Matcher], Field(min_length=1, max_length=1)]]
 
@@ -82,7 +88,7 @@ def format_settings(*, reconnect_s: int) -> bytes:
         allowManagedPermissionRulesOnly=True,
         disableAllHooks=False,
         disableSkillShellExecution=True,
-        requiredMinimumVersion=LOWEST_VERSION,
+        requiredMinimumVersion=LOWEST.version,
         permissions=_Permissions(
             ask=["*"],
             denyInsteadOfPrompting=True,

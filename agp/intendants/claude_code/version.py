@@ -1,4 +1,7 @@
-"""Which Claude Code: where its native executable is, and whether its version was proved."""
+"""Which Claude Code: where its native executable is, and whether its version was proved.
+
+What was proved is data: `versions.toml` beside this module, shipped in the wheel (ADR 0018).
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,91 @@ import platform
 import re
 import subprocess
 import tempfile
+import tomllib
+from datetime import date
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
 
 from agp.contracts.base import Contract, Digest
-from agp.errors import RunRefused
+from agp.errors import ConfigurationError, RunRefused
 
-PROVED = frozenset({(2, 1, 329)})
-"""Versions with which `tests/integration/test_intendants_*.py` passed with the real binary."""
-LOWEST = min(PROVED)
+TABLE_PLACE = Path(__file__).with_name("versions.toml")
 UNSAFE_VERSION = "unsafe-harness-version"
 """What a run with a version that was not proved carries in its plan and its journal."""
 ANSWER_TIMEOUT_S = 30.0
 _VERSION = re.compile(rb"(\d{1,6})\.(\d{1,6})\.(\d{1,6}) \(Claude Code\)\n?")
 _PLATFORMS = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}
 _ELF = b"\x7fELF"
+
+
+class ProvedVersion(Contract):
+    """One version with which everything that AGP relies on was shown, and by what."""
+
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
+    proved: date
+    test: Annotated[str, Field(pattern=r"^tests/[a-z0-9_/]+\.py$")]
+    notes: tuple[Annotated[str, Field(min_length=1)], ...]
+    """What differs from the other versions, one sentence each."""
+
+    @property
+    def parts(self) -> tuple[int, int, int]:
+        """The version as numbers, to be compared."""
+        return _parts(self.version)
+
+
+class _Table(Contract):
+    proved: Annotated[tuple[ProvedVersion, ...], Field(min_length=1)]
+
+
+def read_table(data: bytes) -> tuple[ProvedVersion, ...]:
+    """Read the version table: strict, oldest first, each version once.
+
+    Raises:
+        ConfigurationError: it is not such a table. AGP's own file is damaged: nothing starts.
+    """
+    try:
+        found = _Table.model_validate(_tuples(tomllib.loads(data.decode("utf-8")))).proved
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise _damaged(str(error)) from error
+    order = [entry.parts for entry in found]
+    if order != sorted(set(order)):
+        raise _damaged("the versions are not in order, oldest first, each once")
+    return found
+
+
+def _tuples(value: object) -> object:
+    """Turn lists into tuples: the contracts are frozen and strict."""
+    match value:
+        case dict():
+            return {name: _tuples(item) for name, item in value.items()}
+        case list():
+            return tuple(_tuples(item) for item in value)
+        case _:
+            return value
+
+
+def _damaged(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "AGP's table of proved harness versions cannot be read",
+        where=str(TABLE_PLACE),
+        why=why,
+        fix="reinstall AGP",
+    )
+
+
+def _parts(text: str) -> tuple[int, int, int]:
+    major, minor, patch = (int(part) for part in text.split("."))
+    return major, minor, patch
+
+
+PROVED = read_table(TABLE_PLACE.read_bytes())
+LOWEST = PROVED[0]
+NEWEST = PROVED[-1]
 _INSTALL = (
-    "npm install -g @anthropic-ai/claude-code@2.1.329, or name it: claude_code in config.toml"
+    f"npm install -g @anthropic-ai/claude-code@{NEWEST.version}, "
+    "or name it: claude_code in config.toml"
 )
 
 
@@ -67,19 +139,21 @@ def check_version(executable: Path, *, unsafe_version: bool = False) -> Executab
     """
     version = _ask(executable)
     text = ".".join(str(part) for part in version)
-    if version < LOWEST:
+    if version < LOWEST.parts:
         raise RunRefused(
             f"Claude Code {text} cannot be governed",
             where=str(executable),
-            why="older versions ignore settings that the grant rests on",
+            why=f"versions below {LOWEST.version} ignore settings that the grant rests on",
             fix=_INSTALL,
         )
-    unsafe = () if version in PROVED else (UNSAFE_VERSION,)
+    proved = any(version == entry.parts for entry in PROVED)
+    unsafe = () if proved else (UNSAFE_VERSION,)
     if unsafe and not unsafe_version:
         raise RunRefused(
             f"Claude Code {text} was not proved",
             where=str(executable),
-            why="its hooks are a contract that changes between versions",
+            why="its hooks are a contract that changes between versions; proved: "
+            + ", ".join(entry.version for entry in PROVED),
             fix=f"{_INSTALL}; or --unsafe-harness-version, which is journaled",
         )
     return Executable(path=str(executable), version=text, sha256=_hash(executable), unsafe=unsafe)

@@ -9,6 +9,7 @@ import pytest
 from agp.contracts.gateway import HookEvent
 from agp.errors import RunRefused
 from agp.intendants.claude_code.settings import check_settings, format_settings
+from agp.intendants.claude_code.version import LOWEST
 
 GOOD = format_settings(reconnect_s=30)
 
@@ -52,7 +53,10 @@ MUTATIONS = (
     (b'"/opt/agp/agp-bridge"', b'"/tmp/agp-bridge"'),
     (b'"-I"', b'"-i"'),
     (b'"matcher": "*"', b'"matcher": "Bash"'),
-    (b'"requiredMinimumVersion": "2.1.329"', b'"requiredMinimumVersion": "2.1.0"'),
+    (
+        f'"requiredMinimumVersion": "{LOWEST.version}"'.encode(),
+        b'"requiredMinimumVersion": "2.1.0"',
+    ),
     (b'"disableAllHooks": false', b'"disableAllHooks": false, "disableAllHooks": false'),
     (b'"disableAllHooks": false', b'"disableAllHooks": false, "apiKeyHelper": "x"'),
     (b'{\n "allow', b'[{\n "allow'),

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from agp.errors import RunRefused
+from agp.errors import ConfigurationError, RunRefused
 from agp.intendants.claude_code import version
-from agp.intendants.claude_code.version import UNSAFE_VERSION, check_version, find_executable
+from agp.intendants.claude_code.version import (
+    LOWEST,
+    NEWEST,
+    PROVED,
+    TABLE_PLACE,
+    UNSAFE_VERSION,
+    check_version,
+    find_executable,
+    read_table,
+)
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def says(tmp: Path, script: str) -> Path:
@@ -27,30 +39,75 @@ def native(at: Path) -> Path:
     return at
 
 
-def test_the_proved_version_is_accepted_and_hashed(tmp_path: Path) -> None:
-    found = says(tmp_path, "echo '2.1.329 (Claude Code)'")
+@pytest.mark.parametrize("proved", [entry.version for entry in PROVED])
+def test_a_proved_version_is_accepted_and_hashed(proved: str, tmp_path: Path) -> None:
+    found = says(tmp_path, f"echo '{proved} (Claude Code)'")
     checked = check_version(found)
-    assert (checked.version, checked.unsafe) == ("2.1.329", ())
+    assert (checked.version, checked.unsafe) == (proved, ())
     assert checked.sha256 == hashlib.sha256(found.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("old", ["2.1.328", "2.0.999", "1.9.9", "0.0.1"])
+@pytest.mark.parametrize("old", ["2.1.318", "2.0.999", "1.9.9", "0.0.1"])
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_an_older_version_is_refused_whatever_is_said(
     old: str, unsafe: bool, tmp_path: Path
 ) -> None:
     with pytest.raises(RunRefused) as refused:
         check_version(says(tmp_path, f"echo '{old} (Claude Code)'"), unsafe_version=unsafe)
-    assert "2.1.329" in refused.value.fix
+    assert NEWEST.version in refused.value.fix
+    assert LOWEST.version in (refused.value.why or "")
 
 
-@pytest.mark.parametrize("new", ["2.1.330", "2.1.1000", "2.2.0", "3.0.0"])
-def test_a_newer_version_needs_the_unsafe_flag_and_carries_it(new: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("new", ["2.1.320", "2.1.328", "2.1.330", "2.1.1000", "2.2.0", "3.0.0"])
+def test_a_version_between_or_above_needs_the_unsafe_flag_and_carries_it(
+    new: str, tmp_path: Path
+) -> None:
     found = says(tmp_path, f"echo '{new} (Claude Code)'")
     with pytest.raises(RunRefused) as refused:
         check_version(found)
     assert "--unsafe-harness-version" in refused.value.fix
     assert check_version(found, unsafe_version=True).unsafe == (UNSAFE_VERSION,)
+
+
+ENTRY = b"""[[proved]]
+version = "2.1.319"
+proved = 2026-11-20
+test = "tests/a.py"
+notes = ["A sentence."]
+"""
+
+
+def test_the_shipped_table_names_tests_that_exist_and_no_day_to_come() -> None:
+    for entry in PROVED:
+        assert (ROOT / entry.test).is_file()
+        assert entry.proved <= date.today()  # noqa: DTZ011 - a day, as it stands in the file
+    assert read_table(TABLE_PLACE.read_bytes()) == PROVED
+
+
+DAMAGED = (
+    b"",
+    b"proved = []",
+    b"\xff",
+    b"[[proved]",
+    ENTRY.replace(b'"2.1.319"', b'"2.1"'),
+    ENTRY.replace(b'"2.1.319"', b'"2.1.319-beta"'),
+    ENTRY.replace(b'"2.1.319"', b"2"),
+    ENTRY.replace(b"2026-11-20", b'"soon"'),
+    ENTRY.replace(b"tests/a.py", b"../a.py"),
+    ENTRY.replace(b'["A sentence."]', b'[""]'),
+    ENTRY + b'more = "x"\n',
+    ENTRY + ENTRY,
+    ENTRY + ENTRY.replace(b"2.1.319", b"2.1.318"),
+    ENTRY.replace(b"2.1.319", b"2.1.1000") + ENTRY,
+)
+
+
+@pytest.mark.parametrize("data", DAMAGED)
+def test_a_damaged_table_is_an_error_of_ours_and_not_an_empty_one(data: bytes) -> None:
+    """Versions compare as numbers; one that is doubled or out of order is a mistake of somebody."""
+    with pytest.raises(ConfigurationError):
+        read_table(data)
+    assert read_table(ENTRY)[0].parts == (2, 1, 319)
 
 
 ODD = (
