@@ -165,6 +165,10 @@ class Verdict(Contract):
     policy_digest: Digest
     grade: Grade
     effects: tuple[EffectVerdict, ...] = Field(min_length=1)
+    liftable: bool = False
+    """Observe mode would let it through: it asks or denies, and no floor or admin stands there."""
+    would_be: Decision | None = None
+    """In observe mode only: what `rule_id` says, where `decision` lets the call through."""
 
 
 class PathFacts(Contract):

@@ -42,6 +42,7 @@ from agp.journal.commitment import commitment as commit
 from agp.journal.commitment import generate_salt
 from agp.journal.redact import Redacted, journal_json, journal_text
 from agp.policy.effects import effects_of
+from agp.policy.observe import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,15 +106,14 @@ class Decider:
         weighed = await self._weigh(session, call)
         salt = generate_salt()
         commitment = commit(salt, call.call.raw_input)
-        verdict = _overridden(weighed.verdict, paused, session)
-        if len(call.call.raw_input) > _LARGE:
-            verdict, payload = await anyio.to_thread.run_sync(
-                self._describe, session, call, verdict, commitment
-            )
-        else:
-            verdict, payload = self._describe(session, call, verdict, commitment)
-        call.verdict = verdict
         await anyio.to_thread.run_sync(self._keep, call, salt)
+        verdict, payload = await self._written(session, call, weighed.verdict, commitment, paused)
+        while verdict.would_be is not None and not session.observing():
+            # Observe mode was switched off meanwhile: what is not yet written down is enforced.
+            verdict, payload = await self._written(
+                session, call, weighed.verdict, commitment, paused
+            )
+        call.verdict = verdict
         await self._record.append(payload, actor=f"agent:{session.session_id}")
         match verdict.decision:
             case Decision.DENY:
@@ -122,11 +122,46 @@ class Decider:
             case Decision.REQUIRE:
                 session.counts.asked += 1
                 return await self._ask(session, call, weighed, commitment)
+            case Decision.ALLOW if verdict.would_be is not None:
+                return await self._let_through(session, call)
             case Decision.ALLOW:
                 session.counts.allowed += 1
                 call.ticket = call.key
                 call.move(CallState.GRANTED)
                 return allowed(call, f"allowed by AGP rule {verdict.rule_id}")
+
+    async def _written(
+        self,
+        session: GovernedSession,
+        call: Call,
+        verdict: Verdict,
+        commitment: Digest,
+        paused: str | None,
+    ) -> tuple[Verdict, CallDecided]:
+        """Say what is journaled; a small input is described without letting anybody else run."""
+        # Lifted first: what refuses besides the policy is never lifted.
+        lifted = observed(verdict) if session.observing() else verdict
+        ruled = _overridden(lifted, paused, session)
+        if len(call.call.raw_input) > _LARGE:
+            return await anyio.to_thread.run_sync(self._describe, session, call, ruled, commitment)
+        return self._describe(session, call, ruled, commitment)
+
+    async def _let_through(self, session: GovernedSession, call: Call) -> Ruling:
+        """Grant what only observe mode allows, if that is still on; the agent is told no more."""
+        session.counts.let_through += 1
+        if not session.observing():
+            await self._record.append(
+                CallAbandoned(
+                    session_id=session.session_id,
+                    call_id=call.call_id,
+                    reason="observe mode was switched off before the call was granted",
+                ),
+                actor="agp",
+            )
+            return self._refuse(call, "the rules changed while this call was decided; ask again")
+        call.ticket = call.key
+        call.move(CallState.GRANTED)
+        return allowed(call, "allowed by AGP")
 
     def _keep(self, call: Call, salt: bytes) -> None:
         self._bodies.put(call.call_id, call.call.model_dump_json().encode(), salt)
@@ -228,6 +263,7 @@ class Decider:
             commitment=commitment,
             arguments=arguments,
             edited_arguments=None if edited is None else edited.text,
+            would_be=verdict.would_be,
         )
         return verdict, payload
 

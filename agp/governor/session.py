@@ -156,6 +156,8 @@ class Counts:
     allowed: int = 0
     asked: int = 0
     denied: int = 0
+    let_through: int = 0
+    """In observe mode: calls that a rule would have asked about or denied."""
 
 
 class GovernedSession:
@@ -184,6 +186,8 @@ class GovernedSession:
         self.ended = False
         self.uncovered: Callable[[], tuple[str, ...]] = tuple
         """Names the executing places that the session's view has lost its masks over."""
+        self.observing: Callable[[], bool] = bool
+        """Tells whether the operator lets this session through and only records; by default no."""
         self.hooks_seen = anyio.Event()
         """Set by the first SessionStart on this listener."""
 

@@ -11,6 +11,7 @@ from agp.contracts.policy import Decision, Effect, EffectKind, Grade, Tier, Verd
 from agp.errors import PolicyError
 from agp.policy.document import wrong
 from agp.policy.fields import nearest
+from agp.policy.observe import liftable
 from agp.policy.overlap import may_lower
 from agp.policy.table import Rulebook, combine, decide_effect, make_index
 
@@ -65,7 +66,14 @@ class PolicySet:
             policy_digest=self.digest,
             grade=grade,
             effects=answers,
+            liftable=liftable(
+                (*answers, answer), admin_denies_uncovered=self._admin_denies_uncovered()
+            ),
         )
+
+    def _admin_denies_uncovered(self) -> bool:
+        admins = (file for file in self.files if file.tier is Tier.ADMIN)
+        return any(file.default is Decision.DENY for file in admins)
 
 
 def _the_pack(files: tuple[PolicyFile, ...]) -> PolicyFile:
