@@ -36,6 +36,8 @@ class DaemonStatus(Contract):
     sessions: int
     approvals: int
     """Pending ones."""
+    observing: tuple[SessionId, ...] = ()
+    """Sessions that are let through now and only recorded."""
 
 
 class SessionSummary(Contract):
@@ -52,6 +54,10 @@ class SessionSummary(Contract):
     allowed: int
     asked: int
     denied: int
+    observing: bool = False
+    """It is, or ended, in observe mode."""
+    let_through: int = 0
+    """Calls that a rule would have asked about or denied; `allowed` does not count them."""
 
 
 class SessionList(Contract):
@@ -122,6 +128,22 @@ class Killed(Contract):
     sessions: tuple[SessionId, ...]
 
 
+class ObserveGiven(Contract):
+    """`session.observe` asked by the operator: let a session through, or enforce again."""
+
+    session_id: SessionId
+    on: bool
+
+
+class ObserveState(Contract):
+    """`session.observe`: how the session stands now."""
+
+    session_id: SessionId
+    observing: bool
+    changed: bool
+    """False: it was so already, and nothing was journaled."""
+
+
 class RunRequest(Contract):
     """One governed run, as the command line asks for it."""
 
@@ -137,6 +159,8 @@ class RunRequest(Contract):
     pass_environment: tuple[str, ...] = ()
     unsafe_harness_version: bool = False
     """Run a harness version that was not proved; journaled."""
+    observe: bool = False
+    """Let through and record what rules would ask about or deny; journaled."""
     extra: tuple[str, ...] = ()
     """Arguments for the harness; the intendant's allow-list judges them."""
 
@@ -147,12 +171,15 @@ class CallStory(Contract):
     tool: str
     what: str
     """Its effects in words; untrusted text."""
-    decision: Literal["allowed", "granted", "denied", "refused"]
-    """`allowed` and `denied` by a rule; `granted` and `refused` after a person was asked."""
+    decision: Literal["allowed", "granted", "denied", "refused", "observed"]
+    """`allowed` and `denied` by a rule; `granted` and `refused` after a person was asked;
+    `observed`: let through against a rule, in observe mode."""
     by: str
     """The rule's id, or the approver."""
     rule_id: RuleId
     reason: str = ""
+    would_be: Literal["require", "deny"] | None = None
+    """Of an observed call: what the rule says."""
 
 
 class RunSummary(Contract):

@@ -71,6 +71,7 @@ class ControlOp(StrEnum):
     SESSION_END = "session.end"
     SESSION_LIST = "session.list"
     SESSION_KILL = "session.kill"
+    SESSION_OBSERVE = "session.observe"
     CALL_MEDIATE = "call.mediate"
     APPROVAL_LIST = "approval.list"
     APPROVAL_ANSWER = "approval.answer"
@@ -114,5 +115,5 @@ class ControlNotice(Contract):
     """A line that the daemon pushes to a lease's connection, unasked."""
 
     v: Literal[1] = 1
-    notice: Literal["approval", "killed", "reaped", "egress_refused", "daemon_stopping"]
+    notice: Literal["approval", "killed", "reaped", "egress_refused", "observe", "daemon_stopping"]
     body: dict[str, JsonValue] = Field(default_factory=dict)

@@ -141,6 +141,8 @@ class SessionEnded(OfSession):
     denied: int
     asked: int
     harness_exit: int | None = None
+    let_through: int | None = None
+    """In observe mode: calls that a rule would have asked about or denied; not among `allowed`."""
 
 
 class SessionReaped(OfSession):

@@ -70,6 +70,8 @@ class Front:
             case "egress_refused":
                 target, why = (str(notice.body.get(name, "?")) for name in ("target", "reason"))
                 self.shown.egress(target, why)
+            case "observe":
+                self.shown.observe(on=notice.body.get("on") is True, by=str(notice.body.get("by")))
             case "reaped":
                 raise Interrupted("the daemon closed the session")
             case "daemon_stopping":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -64,7 +65,7 @@ def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool
         AgpError: anything else that kept it from starting or ending in order.
     """
     started = time.monotonic()
-    planned = _plan(home, config, request)
+    planned = replace(_plan(home, config, request), observe=request.observe)
     if background.running(home) is None:
         background.start(home, arguments=("--until-idle",))
 
@@ -109,6 +110,7 @@ async def _session(
         egress=planned.egress,
         model_upstream=planned.model_upstream,
         unsafe=planned.unsafe,
+        observe=planned.observe,
         secrets=planned.secrets,
         launcher_pid=os.getpid(),
         view_uid=run_as(planned.workspace).uid,

@@ -75,6 +75,8 @@ class LiveSession:
                 "allowed": counts.allowed,
                 "asked": counts.asked,
                 "denied": counts.denied,
+                "observing": self.governed.observing(),
+                "let_through": counts.let_through,
             }
         )
 
@@ -149,10 +151,13 @@ def story_of(call: Call) -> CallStory:
     verdict = call.verdict
     ruling = call.ruling
     allowed = ruling is not None and ruling.type == "allowed"
+    would_be = None if verdict is None or not allowed else verdict.would_be
     asked = call.approval_id is not None
     decision = (
         ("granted" if allowed else "refused") if asked else ("allowed" if allowed else "denied")
     )
+    if would_be is not None:
+        decision = "observed"
     what = "; ".join(e.effect.describe() for e in verdict.effects) if verdict else call.call.tool
     reason = "" if ruling is None or ruling.type == "noted" else ruling.reason
     rule = verdict.rule_id if verdict else "none"
@@ -164,6 +169,7 @@ def story_of(call: Call) -> CallStory:
             "by": (call.answered_by or "nobody") if asked else rule,
             "rule_id": rule,
             "reason": reason,
+            "would_be": None if would_be is None else would_be.value,
         }
     )
 

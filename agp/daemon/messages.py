@@ -33,6 +33,8 @@ class OpenSession(Contract):
     model_upstream: str = ""
     """`host:port` behind the model relay; empty: there is no relay."""
     unsafe: tuple[str, ...] = ()
+    observe: bool = False
+    """The operator lets this session through from its first event on."""
     secrets: tuple[str, ...] = Field(default=(), repr=False)
     """Values handed to the harness that must not be journaled; kept in memory only."""
     launcher_pid: int

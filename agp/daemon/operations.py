@@ -23,6 +23,8 @@ from agp.contracts.control import (
     DaemonStatus,
     Killed,
     KillGiven,
+    ObserveGiven,
+    ObserveState,
     PauseGiven,
     RunningCall,
     SessionList,
@@ -114,6 +116,7 @@ class Operations:
             ControlOp.SESSION_END: self._session_end,
             ControlOp.SESSION_LIST: self._session_list,
             ControlOp.SESSION_KILL: self._session_kill,
+            ControlOp.SESSION_OBSERVE: self._session_observe,
             ControlOp.CALL_MEDIATE: self._call_mediate,
             ControlOp.APPROVAL_LIST: self._approval_list,
             ControlOp.APPROVAL_ANSWER: self._approval_answer,
@@ -209,6 +212,13 @@ class Operations:
         for session_id in chosen:
             await self._sessions.kill(session_id, by)
         return write_value(Killed(sessions=chosen))
+
+    async def _session_observe(self, args: Reply, connection: ControlConnection) -> Reply:
+        given = read_args(ObserveGiven, args)
+        changed = await self._sessions.observe(given.session_id, on=given.on, by=_uid(connection))
+        return write_value(
+            ObserveState(session_id=given.session_id, observing=given.on, changed=changed)
+        )
 
     async def _call_mediate(self, args: Reply, _: ControlConnection) -> Reply:
         """Decide one call of a scripted session and run it in the sandbox."""

@@ -42,6 +42,8 @@ class Planned:
     egress: tuple[str, ...] = ()
     model_upstream: str = ""
     unsafe: tuple[str, ...] = ()
+    observe: bool = False
+    """The operator lets the session through; it changes nothing else that is planned."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Values of the variables that the operator hands over; never journaled."""
     launch: LaunchPlan | None = None

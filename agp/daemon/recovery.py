@@ -14,7 +14,6 @@ from agp.contracts.journal import (
     ApprovalCancelled,
     ApprovalRequested,
     ExecutionOutcomeUnknown,
-    Record,
     SessionReaped,
 )
 from agp.contracts.session import SessionLease
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from agp.daemon.home import Home
     from agp.daemon.sessions import Sessions
     from agp.daemon.shelf import PolicyShelf
+    from agp.governor.observing import ObservedRecord
     from agp.governor.recover import OpenSession, Recovery
     from agp.journal.calls import CallVault
 
@@ -42,7 +42,7 @@ class Restorer:
 
     home: Home
     config: Config
-    record: Record
+    record: ObservedRecord
     governor: Governor
     sessions: Sessions
     shelf: PolicyShelf
@@ -53,6 +53,8 @@ class Restorer:
         """Take up every open session; what cannot be taken up is closed and journaled."""
         self.governor.paused = recovery.paused
         for opened in recovery.sessions.values():
+            if opened.observing:
+                self.record.begin(opened.started.session_id)
             try:
                 live = self._live(opened)
                 self.shelf.open_workspace(opened.started.workspace)
@@ -173,3 +175,4 @@ class Restorer:
         await self.record.append(
             SessionReaped(session_id=opened.started.session_id, reason=reason[:500]), actor="agp"
         )
+        self.record.forget(opened.started.session_id)

@@ -40,6 +40,7 @@ from agp.gateway.control import ControlListener
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk, utc_text
 from agp.governor.loop import Governor
+from agp.governor.observing import ObservedRecord
 from agp.governor.recover import recover
 from agp.intendants.claude_code.hooks import ClaudeCode
 from agp.intendants.scripted import Scripted
@@ -111,6 +112,7 @@ class _Daemon:
     tasks: TaskGroup
     key_id: Digest
     commit: GroupCommit
+    record: ObservedRecord
     desk: ApprovalDesk
     governor: Governor
     sessions: Sessions
@@ -122,7 +124,7 @@ class _Daemon:
     async def run(self, *, until_idle: bool) -> None:
         """Open the operator's socket, then wait for the end."""
         operations = Operations(
-            self.commit,
+            self.record,
             self.governor,
             self.desk,
             self.sessions,
@@ -161,6 +163,9 @@ class _Daemon:
             paused=self.governor.paused,
             sessions=len(self.sessions.live),
             approvals=len(self.desk.pending()),
+            observing=tuple(
+                name for name, live in self.sessions.live.items() if live.governed.observing()
+            ),
         )
 
     async def seal(self) -> None:
@@ -295,14 +300,15 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         commit.on_sealed(sealed.send_nowait)
         tasks.start_soon(_project, unprojected, store, vault)
         announcer = _Announcer(tasks)
-        desk = ApprovalDesk(commit, clock, announcer)
+        record = ObservedRecord(commit)
+        desk = ApprovalDesk(record, clock, announcer)
         surveyor = HostSurveyor(home.root, SEARCH_PATH)
 
         def rules_of(session: GovernedSession) -> Rules:
             return shelf.of(session.workspace)
 
         decider = Decider(
-            commit,
+            record,
             clock,
             desk,
             vault,
@@ -312,10 +318,10 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
             timing=Timing(config.approval_timeout_s, float(config.reattach_grace_s)),
         )
         governor = Governor(
-            commit, clock, desk, decider, tasks, reattach_grace_s=float(config.reattach_grace_s)
+            record, clock, desk, decider, tasks, reattach_grace_s=float(config.reattach_grace_s)
         )
         intendants: dict[str, Intendant] = {"claude-code": ClaudeCode(), "scripted": Scripted()}
-        sessions = Sessions(home, config, commit, clock, governor, shelf, intendants, tasks)
+        sessions = Sessions(home, config, record, clock, governor, shelf, intendants, tasks)
         announcer.sessions = sessions
         broken.sessions = sessions
         await commit.append(
@@ -323,7 +329,7 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
         )
         await commit.append(loaded, actor="agp")
         tasks.start_soon(desk.run)
-        await Restorer(home, config, commit, governor, sessions, shelf, vault, intendants).restore(
+        await Restorer(home, config, record, governor, sessions, shelf, vault, intendants).restore(
             recovery
         )
         daemon = _Daemon(
@@ -332,6 +338,7 @@ async def _daemon(home: Home, config: Config) -> AsyncIterator[_Daemon]:
             tasks,
             signer.key_id,
             commit,
+            record,
             desk,
             governor,
             sessions,

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from agp.gateway.control import ControlConnection
     from agp.governor.desk import CancelCause
     from agp.governor.loop import Governor
+    from agp.governor.observing import ObservedRecord
 
 MAX_SESSIONS: Final = 64
 """Sessions that one daemon holds at once."""
@@ -77,7 +78,7 @@ class Sessions:
         self,
         home: Home,
         config: Config,
-        record: Record,
+        record: ObservedRecord,
         clock: Clock,
         governor: Governor,
         shelf: PolicyShelf,
@@ -124,6 +125,8 @@ class Sessions:
             operator_uid=connection.peer.uid,
             unsafe=args.unsafe,
         )
+        if args.observe:
+            self._record.begin(session_id)
         if policy.digest != self._shelf.base.digest:
             await self._record.append(self._shelf.loaded(policy), actor="agp")
         sealed = await self._record.append(started, actor=f"uid:{connection.peer.uid}")
@@ -144,6 +147,7 @@ class Sessions:
             args.model_upstream,
         )
         live.governed.secrets = args.secrets
+        live.governed.observing = partial(self._record.observes, session_id)
         await self._keep(live)
         self.live[session_id] = live
         self.opened.set()
@@ -165,6 +169,7 @@ class Sessions:
             why = error.strerror or str(error)
             reaped = SessionReaped(session_id=live.session_id, reason=f"no lease kept: {why}")
             await self._record.append(reaped, actor="agp")
+            self._record.forget(live.session_id)
             raise Unavailable(
                 "the session's lease cannot be stored", where=str(directory), why=why
             ) from error
@@ -204,6 +209,7 @@ class Sessions:
 
     def adopt(self, live: LiveSession) -> None:
         """Take a session up after a restart; its launcher has the grace to come back."""
+        live.governed.observing = partial(self._record.observes, live.session_id)
         self.live[live.session_id] = live
         self.opened.set()
         self._tasks.start_soon(self._await_return, live)
@@ -256,6 +262,7 @@ class Sessions:
                 denied=counts.denied,
                 asked=counts.asked,
                 harness_exit=args.harness_exit,
+                let_through=counts.let_through or None,
             ),
             actor="agp",
         )
@@ -273,6 +280,23 @@ class Sessions:
         live.scope.cancel()
         if live.connection is not None:
             await live.connection.notify(ControlNotice(notice="killed", body={"by": by}))
+
+    async def observe(self, session_id: SessionId, *, on: bool, by: str) -> bool:
+        """Let a session through from now on, or enforce again; False: it was so already.
+
+        Raises:
+            Refusal: there is no such session, or it has ended.
+        """
+        live = self.live.get(session_id)
+        if live is None:
+            raise Refusal(
+                f"there is no running session {session_id}", fix="list them with `agp sessions`"
+            )
+        changed = await self._record.switch(live.governed, on=on, by=by)
+        if changed and live.connection is not None:
+            notice = ControlNotice(notice="observe", body={"on": on, "by": by})
+            await live.connection.notify(notice)
+        return changed
 
     async def tell_broken(self) -> None:
         """Tell every launcher that nothing can be recorded any more: its run ends now."""
@@ -388,6 +412,7 @@ class Sessions:
 
     def _forget(self, live: LiveSession) -> None:
         del self.live[live.session_id]
+        self._record.forget(live.session_id)
         # Left-overs are harmless: names are random, and `agp doctor` lists them.
         shutil.rmtree(self._home.session_directory(live.session_id), ignore_errors=True)
         shutil.rmtree(self._home.ask_directory(live.session_id).parent, ignore_errors=True)

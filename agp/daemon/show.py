@@ -65,6 +65,11 @@ class Shown:
         """The session's proxy or relay refused a target."""
         self._write(f"  ! no way to {visible(target)}: {visible(reason, limit=_WIDTH)}")
 
+    def observe(self, *, on: bool, by: str) -> None:
+        """The operator switched observe mode for this session."""
+        said = "is ON: rules are recorded, not enforced" if on else "is off: rules are enforced"
+        self._write(f"  ! observe mode {said} (by {visible(by)})")
+
     def note(self, text: str) -> None:
         """Say something of AGP's own."""
         self._write(f"  {text}")

@@ -36,10 +36,6 @@ class ObservedRecord:
         """Tell whether a session is let through now."""
         return session_id in self._observed
 
-    def observed(self) -> tuple[SessionId, ...]:
-        """Name every session that is let through now."""
-        return tuple(sorted(self._observed))
-
     def begin(self, session_id: SessionId) -> None:
         """Let a session through: it starts so, or the journal says that it did before a restart."""
         self._observed.add(session_id)

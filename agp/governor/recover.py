@@ -24,6 +24,7 @@ from agp.contracts.journal import (
     ExecutionOutcomeUnknown,
     ExecutionStarted,
     Line,
+    ObserveChanged,
     Payload,
     SandboxStarted,
     SandboxStopped,
@@ -61,6 +62,7 @@ _FOLDED = (
     SandboxStarted,
     SandboxStopped,
     CoverageViolated,
+    ObserveChanged,
 )
 _KINDS = frozenset(model.kind.value for model in _FOLDED)
 
@@ -85,6 +87,8 @@ class OpenSession:
     executed: set[str] = field(default_factory=set)
     """Which tool_use_ids were redeemed or begun: they may have run, and are not run again."""
     violations: int = 0
+    observing: bool = False
+    """The operator let it through when the daemon went down; only the journal can say so."""
     mount_points: tuple[str, ...] = ()
     """Created by the view that is not known to have stopped."""
 
@@ -128,7 +132,9 @@ def _fold(recovery: Recovery, said: Payload, at: str) -> None:  # noqa: C901, PL
     sessions = recovery.sessions
     match said:
         case SessionStarted():
-            sessions[said.session_id] = OpenSession(said, at)
+            sessions[said.session_id] = OpenSession(said, at, observing=said.observed is True)
+        case ObserveChanged() if said.session_id in sessions:
+            sessions[said.session_id].observing = said.on
         case SessionEnded() | SessionReaped():
             sessions.pop(said.session_id, None)
         case ControlPaused():
@@ -178,6 +184,8 @@ def _count(session: OpenSession, said: CallDecided) -> None:
     counts = session.counts
     counts.calls += 1
     match said.decision:
+        case Decision.ALLOW if said.would_be is not None:
+            counts.let_through += 1
         case Decision.ALLOW:
             counts.allowed += 1
         case Decision.REQUIRE:
