@@ -1,0 +1,85 @@
+"""What a canary starts in the place of a launch, and the digest by which a proof is remembered.
+
+The canary's launch is made from the launch itself by taking away: the person's task and arguments,
+MCP servers (starting one executes code), the login. Its digest is the launch's shape, so that a
+proof covers exactly what was started. An interactive launch is proved in print mode: same binary,
+same settings, same bridge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from agp import __version__
+from agp.contracts.base import Digest
+from agp.contracts.intendant import LaunchPlan
+from agp.errors import RunRefused
+from agp.intendants.claude_code.canary_model import CANARY_KEY
+from agp.intendants.claude_code.environment import OWN_NAMES, RELAY_URL
+
+TASK = "Do what the script says."
+LOGINS = frozenset({"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"})
+"""Never handed to a canary: it has a key of its own, which opens nothing."""
+_PRINT = ("-p", "--output-format", "stream-json", "--verbose", "--include-hook-events")
+_PERSONAL = frozenset(
+    {"--model", "--resume", "--continue", "--append-system-prompt", "--effort", "--max-turns"}
+)
+"""Judged by their own allow-list; they say what is asked, not what is governed."""
+_ROUTES = frozenset({"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"})
+
+
+def canary_launch(plan: LaunchPlan) -> LaunchPlan:
+    """Turn a launch into the canary's: the same harness, settings, bridge, flags, environment.
+
+    Raises:
+        RunRefused: the launch has no place for a task, so nothing can be said about it.
+    """
+    if "--" in plan.argv:
+        words = plan.argv[1 : plan.argv.index("--")]
+    elif plan.argv[1:2] != ("-p",):
+        words = plan.argv[1:]
+    else:
+        raise RunRefused("a launch without `--` has no place for the canary's task")
+    kept = [word for word in _without_servers(words) if word not in _PRINT]
+    flags = [word for word in kept if word.partition("=")[0] not in _PERSONAL]
+    changed = {
+        "argv": (plan.argv[0], *_PRINT, *flags, "--", TASK),
+        "environment": _environment(plan),
+    }
+    return LaunchPlan.model_validate(plan.model_dump() | changed)
+
+
+def shape_digest(plan: LaunchPlan) -> Digest:
+    """Digest what the launch's canary starts, in this version of AGP.
+
+    Without the values of what the operator named (a digest of a short secret is an oracle), and
+    without where the harness lies on the host: its content has a digest of its own.
+    """
+    shaped = canary_launch(plan)
+    shape = {
+        "agp": __version__,
+        "argv": shaped.argv,
+        "environment": [[n, v if n in OWN_NAMES else ""] for n, v in shaped.environment],
+        "files": [[path, hashlib.sha256(data).hexdigest()] for path, data in shaped.files],
+        "harness": [shaped.intendant, shaped.version, [to for _, to in shaped.harness_files]],
+    }
+    text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return Digest(hashlib.sha256(b"agp/shape/v1\0" + text.encode()).hexdigest())
+
+
+def _environment(plan: LaunchPlan) -> tuple[tuple[str, str], ...]:
+    """Give the canary its own key and the relay; the way to the model is no part of the proof."""
+    kept = {name: value for name, value in plan.environment if name not in _ROUTES | LOGINS}
+    kept |= {"ANTHROPIC_API_KEY": CANARY_KEY, "ANTHROPIC_BASE_URL": RELAY_URL}
+    kept |= {"NO_PROXY": "127.0.0.1,localhost"}
+    return tuple(sorted(kept.items()))
+
+
+def _without_servers(words: tuple[str, ...]) -> list[str]:
+    """Leave out `--mcp-config` in both spellings: its value may be a word of its own."""
+    return [
+        word
+        for before, word in zip(("", *words), words, strict=False)
+        if word.partition("=")[0] != "--mcp-config" and before != "--mcp-config"
+    ]
