@@ -52,5 +52,7 @@ def summary_of(row: SessionRow) -> SessionSummary:
             "allowed": row.allowed,
             "asked": row.asked,
             "denied": row.denied,
+            "observing": row.observing,
+            "let_through": row.let_through,
         }
     )

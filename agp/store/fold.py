@@ -29,6 +29,7 @@ from agp.contracts.journal import (
     ExecutionOutcomeUnknown,
     ExecutionStarted,
     Line,
+    ObserveChanged,
     Payload,
     SessionEnded,
     SessionReaped,
@@ -51,7 +52,10 @@ class Change(NamedTuple):
 
 _START_SESSION = """
     INSERT INTO sessions VALUES (:session_id, :intendant, :intendant_version, :workspace, :grade,
-        :policy_digest, :operator_uid, 'open', '', :ts, NULL, :seq, NULL)
+        :policy_digest, :operator_uid, 'open', '', :ts, NULL, :seq, NULL, :observing)
+"""
+_OBSERVE = """
+    UPDATE sessions SET observing = :observing WHERE session_id = :session_id
 """
 _END_SESSION = """
     UPDATE sessions SET status = :status, outcome = :outcome, ended_at = :ts, ended_seq = :seq
@@ -59,7 +63,7 @@ _END_SESSION = """
 """
 _DECIDE_CALL = """
     INSERT INTO calls VALUES (:call_id, :session_id, :tool_use_id, :tool, :decision, :rule_id,
-        NULL, :ts, :seq, NULL)
+        NULL, :ts, :seq, NULL, :would_be)
 """
 _CALL_OUTCOME = """
     UPDATE calls SET outcome = :outcome, outcome_seq = :seq WHERE call_id = :call_id
@@ -121,19 +125,15 @@ _SESSION_FIELDS = {
     "policy_digest",
     "operator_uid",
 }
-_CALL_FIELDS = {"call_id", "session_id", "tool_use_id", "tool", "decision", "rule_id"}
+_CALL_FIELDS = {"call_id", "session_id", "tool_use_id", "tool", "decision", "rule_id", "would_be"}
 _KNOWN = frozenset(kind.value for kind in EventKind)
 _Statements = tuple[tuple[str, dict[str, Value]], ...]
 
 
 def _statements(payload: Payload) -> _Statements:
     match payload:
-        case SessionStarted():
-            return ((_START_SESSION, payload.model_dump(mode="json", include=_SESSION_FIELDS)),)
-        case SessionEnded():
-            return (_session_over(payload.session_id, "ended", payload.outcome),)
-        case SessionReaped():
-            return (_session_over(payload.session_id, "reaped", payload.reason),)
+        case SessionStarted() | ObserveChanged() | SessionEnded() | SessionReaped():
+            return (_session_statement(payload),)
         case CallDecided():
             return ((_DECIDE_CALL, payload.model_dump(mode="json", include=_CALL_FIELDS)),)
         case (
@@ -170,6 +170,21 @@ def _approval_statements(payload: Payload) -> _Statements:
             return (_approval_over(payload.approval_id, "cancelled", "", payload.cause),)
         case _:
             return ()
+
+
+def _session_statement(
+    payload: SessionStarted | ObserveChanged | SessionEnded | SessionReaped,
+) -> tuple[str, dict[str, Value]]:
+    match payload:
+        case SessionStarted():
+            started = payload.model_dump(mode="json", include=_SESSION_FIELDS)
+            return _START_SESSION, started | {"observing": int(payload.observed is True)}
+        case ObserveChanged():
+            return _OBSERVE, {"session_id": payload.session_id, "observing": int(payload.on)}
+        case SessionEnded():
+            return _session_over(payload.session_id, "ended", payload.outcome)
+        case SessionReaped():
+            return _session_over(payload.session_id, "reaped", payload.reason)
 
 
 def _session_over(session_id: str, status: str, outcome: str) -> tuple[str, dict[str, Value]]:

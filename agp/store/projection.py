@@ -42,7 +42,8 @@ _MOVE_ON = """
 _SESSIONS = """
     SELECT s.session_id, s.intendant, s.intendant_version, s.workspace, s.grade, s.policy_digest,
         s.operator_uid, s.status, s.outcome, s.started_at, s.ended_at, COUNT(c.call_id) AS calls,
-        COUNT(CASE c.decision WHEN 'allow' THEN 1 END) AS allowed,
+        s.observing, COUNT(CASE WHEN c.decision = 'allow' AND c.would_be IS NULL THEN 1 END)
+            AS allowed, COUNT(c.would_be) AS let_through,
         COUNT(CASE c.decision WHEN 'require' THEN 1 END) AS asked,
         COUNT(CASE c.decision WHEN 'deny' THEN 1 END) AS denied
     FROM sessions s LEFT JOIN calls c ON c.session_id = s.session_id
@@ -135,7 +136,10 @@ class Store:
         """List every session, oldest first, with its calls counted."""
         with port(self._path):
             rows = tuple(self._db.query(_SESSIONS))
-        return tuple(SessionRow.model_validate_json(json.dumps(row)) for row in rows)
+        return tuple(
+            SessionRow.model_validate_json(json.dumps({**row, "observing": row["observing"] == 1}))
+            for row in rows
+        )
 
     def approvals(self, state: ApprovalState | None = None) -> tuple[ApprovalRow, ...]:
         """List approvals in the order in which they were asked."""

@@ -25,10 +25,14 @@ class SessionRow(Contract):
     started_at: str
     ended_at: str | None
     calls: int
-    """Decisions in the journal; the next three are its parts."""
+    """Decisions in the journal; the next four are its parts."""
     allowed: int
     asked: int
     denied: int
+    let_through: int
+    """In observe mode: what a rule would have asked about or denied."""
+    observing: bool
+    """It is, or ended, in observe mode."""
 
 
 class ApprovalRow(Contract):

@@ -98,6 +98,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT
         """,
     ),
+    (
+        # Rows of before have no observed event behind them: no release could write one.
+        """
+        ALTER TABLE sessions ADD COLUMN observing INTEGER NOT NULL DEFAULT 0
+            CHECK (observing IN (0, 1))
+        """,
+        """
+        ALTER TABLE calls ADD COLUMN would_be TEXT CHECK (would_be IN ('require', 'deny'))
+        """,
+    ),
 )
 
 TABLES: Final = ("outbox", "grants_given", "approvals", "calls", "sessions")
