@@ -32,6 +32,7 @@ class HookEvent(StrEnum):
     POST_TOOL_BATCH = "PostToolBatch"
     SESSION_START = "SessionStart"
     SESSION_END = "SessionEnd"
+    USER_PROMPT_SUBMIT = "UserPromptSubmit"
 
 
 class HookRequest(Contract):

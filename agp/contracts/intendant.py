@@ -38,6 +38,8 @@ class CallProposed(Contract):
 
     type: Literal["proposed"] = "proposed"
     call: ToolCall
+    mode: str = ""
+    """The harness's own permission mode, as it says; it grants nothing here."""
 
 
 class GrantAsked(Contract):
@@ -91,8 +93,26 @@ class SessionClosed(Contract):
     reason: str
 
 
+class PromptSubmitted(Contract):
+    """A prompt is about to reach the model; what it mentions is read without a further hook."""
+
+    type: Literal["prompt"] = "prompt"
+    harness_session: str
+    cwd: str
+    mode: str
+    """The harness's own permission mode, as it says; empty where it says none."""
+    mentions: tuple[ToolCall, ...]
+    """Each mentioned path, as the read that it amounts to."""
+
+
 HookMessage = Annotated[
-    CallProposed | GrantAsked | OutcomeReported | BatchReported | SessionOpened | SessionClosed,
+    CallProposed
+    | GrantAsked
+    | OutcomeReported
+    | BatchReported
+    | SessionOpened
+    | SessionClosed
+    | PromptSubmitted,
     Field(discriminator="type"),
 ]
 

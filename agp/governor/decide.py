@@ -224,6 +224,11 @@ class Decider:
         effects = effects_of(tool_call.action, world)
         return effects, self._rules(session).decide(effects, grade=session.grade, world=world)
 
+    async def judged(self, session: GovernedSession, said: ToolCall) -> Verdict:
+        """Say what the rules say about something that is no call; nothing comes of it here."""
+        _, verdict = await anyio.to_thread.run_sync(self._judge, session, said)
+        return observed(verdict) if session.observing() else verdict
+
     def _hash(self, effects: tuple[Effect, ...], workspace: str) -> tuple[FileHash, ...]:
         return self._surveyor.hash_files(effects, workspace=workspace)
 

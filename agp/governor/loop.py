@@ -25,6 +25,7 @@ from agp.contracts.intendant import (
     HookMessage,
     Noted,
     OutcomeReported,
+    PromptSubmitted,
     Ruling,
     SessionClosed,
     SessionOpened,
@@ -43,6 +44,7 @@ from agp.contracts.journal import (
 from agp.errors import AgpError, OverLimit
 from agp.governor.decide import effective_digest, effective_input
 from agp.governor.outcomes import Outcomes, spelled
+from agp.governor.prompts import Prompts
 from agp.governor.session import Call, CallState, Execution, GovernedSession
 from agp.governor.tickets import TicketKey
 
@@ -59,6 +61,8 @@ MAX_INPUT = 1024 * 1024
 """Bytes of one call's input. The frame takes 8 MiB; what is decided must also be looked at, by
 policy, redaction and people, and may not hold up other sessions."""
 _LARGE_INPUT = 16 * 1024
+_INTERRUPTED_S = 1.0
+"""From the end of an interrupted call's hook to the withdrawal of its question."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Governor:
         self._desk = desk
         self._decider = decider
         self._outcomes = Outcomes(record, clock)
+        self._prompts = Prompts(record, decider)
         self._tasks = tasks
         self._grace_s = reattach_grace_s
         self.paused: str | None = None
@@ -108,8 +113,15 @@ class Governor:
         """Answer one hook message of one session."""
         await self._outcomes.sweep(session)
         match message:
-            case CallProposed(call=call):
+            case CallProposed(call=call, mode=mode):
+                if call.agent_id is None:  # a sub-agent's own mode is no switch of the person's
+                    await self._prompts.mode(session, mode)
                 return await self.gate(session, call)
+            case PromptSubmitted(harness_session=spoken):
+                stranger = self._not_of(session, spoken)
+                if stranger is not None:
+                    return Exchange(Denied(reason=stranger))
+                return Exchange(await self._prompts.submitted(session, message))
             case GrantAsked():
                 return Exchange(await self.redeem(session, message))
             case OutcomeReported():
@@ -132,7 +144,7 @@ class Governor:
         call = await self._joined(session, proposed)
         if isinstance(call, Denied):
             return Exchange(call)
-        await self._wait(call)
+        await self._wait(session, call)
         return self._deliver(session, call)
 
     async def mediate(
@@ -148,7 +160,7 @@ class Governor:
         call = await self._joined(session, proposed)
         if isinstance(call, Denied):
             return Mediated(call)
-        await self._wait(call)
+        await self._wait(session, call)
         if not isinstance(call.ruling, Allowed) or call.delivered:
             ruling = call.ruling or Denied(reason="no decision was made")
             return Mediated(ruling if isinstance(ruling, Denied) else Denied(reason="used before"))
@@ -272,7 +284,7 @@ class Governor:
         except Exception as error:  # noqa: BLE001 - carried to the waiter, whose gateway refuses
             call.fail(error)
 
-    async def _wait(self, call: Call) -> None:
+    async def _wait(self, session: GovernedSession, call: Call) -> None:
         """Wait for the ruling as one of the call's hook connections."""
         call.waiters += 1
         call.attached.set()
@@ -283,7 +295,8 @@ class Governor:
             if call.waiters == 0:
                 call.attached = anyio.Event()
                 if not call.decided.is_set():
-                    self._tasks.start_soon(self._grace, call)
+                    interrupted = self._interrupted if session.interactive else self._grace
+                    self._tasks.start_soon(interrupted, call)
         if call.failure is not None:
             raise call.failure
 
@@ -294,6 +307,18 @@ class Governor:
             return
         if call.approval_id is not None and not call.decided.is_set():
             await self._desk.cancel(call.approval_id, "not_reattached")
+
+    async def _interrupted(self, call: Call) -> None:
+        """Withdraw the question of a call that the person interrupted at the harness's screen.
+
+        The hook hung up while this daemon lives: a bridge that ended does not come back. Only for
+        the harness's second hook of one call is there a moment.
+        """
+        with anyio.move_on_after(min(_INTERRUPTED_S, self._grace_s)):
+            await call.attached.wait()
+            return
+        if call.approval_id is not None and not call.decided.is_set():
+            await self._desk.cancel(call.approval_id, "interrupted")
 
     @staticmethod
     async def _effective(session: GovernedSession, said: ToolCall | GrantAsked) -> Digest:
@@ -423,15 +448,21 @@ class Governor:
 
     @staticmethod
     def _bind(session: GovernedSession, said: SessionOpened) -> None:
-        """Bind the harness's session id to this listener, once."""
-        if session.harness_session is None:
+        """Bind the harness's session id to this listener: once, or where a person begins anew.
+
+        `/clear` and `/resume` at the harness's own screen go on under another id (measured). The
+        id is a claim anyway; whoever makes it is on this session's own socket.
+        """
+        if session.harness_session is None or (
+            session.interactive and not session.is_bound(said.harness_session)
+        ):
             session.bind(said.harness_session)
 
     @staticmethod
     def _not_of(session: GovernedSession, harness_session: str) -> str | None:
         if session.harness_session is None:
             return "the harness has not opened its session with AGP"
-        if harness_session != session.harness_session:
+        if not session.is_bound(harness_session):
             return "this is not the session that was opened here"
         return None
 

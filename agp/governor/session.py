@@ -171,6 +171,7 @@ class GovernedSession:
         self.workspace = workspace
         self.grade = grade
         self.harness_session: str | None = None
+        self._bound_before: tuple[str, ...] = ()
         self.calls: dict[str, Call] = {}
         """By the harness's tool_use_id."""
         self.tickets = TicketBook()
@@ -188,6 +189,12 @@ class GovernedSession:
         """Names the executing places that the session's view has lost its masks over."""
         self.observing: Callable[[], bool] = bool
         """Tells whether the operator lets this session through and only records; by default no."""
+        self.interactive = False
+        """A person sits at the harness's own screen: it may begin sessions anew, and interrupt."""
+        self.mode = ""
+        """The harness's own permission mode, as it last said."""
+        self.noted = 0
+        """Observations so far; beyond a bound they are no longer journaled."""
         self.hooks_seen = anyio.Event()
         """Set by the first SessionStart on this listener."""
 
@@ -199,8 +206,13 @@ class GovernedSession:
 
     def bind(self, harness_session: str) -> None:
         """Bind the harness's own session id to this listener."""
+        self._bound_before = (*self._bound_before, *filter(None, (self.harness_session,)))[-64:]
         self.harness_session = harness_session
         self.hooks_seen.set()
+
+    def is_bound(self, harness_session: str) -> bool:
+        """Tell whether this id was bound here; a screen that was cleared has more than one."""
+        return harness_session in {self.harness_session, *self._bound_before}
 
     def admit(self, call: Call) -> None:
         """Take in a new call, or refuse it where too many are open.

@@ -28,7 +28,8 @@ JSON = st.recursive(
 EVENTS = st.sampled_from(list(HookEvent))
 FIELDS = st.sampled_from(
     ["session_id", "cwd", "hook_event_name", "tool_name", "tool_input", "tool_use_id", "agent_id",
-     "mcp_server", "tool_response", "tool_calls", "error", "source", "reason", "duration_ms"]
+     "mcp_server", "tool_response", "tool_calls", "error", "source", "reason", "duration_ms",
+     "prompt", "permission_mode"]
 )  # fmt: skip
 GOOD = {
     "session_id": "s",
@@ -41,6 +42,8 @@ GOOD = {
     "error": "e",
     "source": "startup",
     "reason": "other",
+    "prompt": "see @a.txt",
+    "permission_mode": "default",
 }
 
 

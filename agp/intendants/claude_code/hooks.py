@@ -21,6 +21,7 @@ from agp.contracts.intendant import (
     HookMessage,
     Noted,
     OutcomeReported,
+    PromptSubmitted,
     Ruling,
     SessionClosed,
     SessionOpened,
@@ -30,6 +31,7 @@ from agp.contracts.strict_json import Json, Member, canonical_json, parse_json, 
 from agp.errors import MessageRefused
 from agp.intendants.claude_code.actions import action_of, says
 from agp.intendants.claude_code.canonical import canonical_input, read_input
+from agp.intendants.claude_code.mentions import mentioned_paths
 from agp.intendants.claude_code.settings import HARNESS
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ Payload = dict[str, Member]
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TOOL = re.compile(r"[\x21-\x7e]{1,256}")
 _WORD = re.compile(r"[a-z_]{1,64}")
+_MODE = re.compile(r"[A-Za-z_]{1,64}")
 REASON_LIMIT = 8000
 """Characters of a reason that reach the agent."""
 
@@ -68,6 +71,8 @@ class ClaudeCode:
             return _decide(ruling)
         if request.event is HookEvent.PERMISSION_REQUEST:
             return _redeem(ruling)
+        if request.event is HookEvent.USER_PROMPT_SUBMIT and isinstance(ruling, Denied):
+            return _answered(2, {"decision": "block", "reason": _reason(ruling.reason)})
         if isinstance(ruling, Allowed):
             return _block(2, "there is nothing to allow here")
         return HookReply(exit_code=0, stdout=b"{}")
@@ -82,7 +87,32 @@ class ClaudeCode:
 
 
 def _proposed(payload: Payload) -> HookMessage:
-    return CallProposed(call=_call(payload))
+    return CallProposed(call=_call(payload), mode=_mode(payload))
+
+
+def _prompt(payload: Payload) -> HookMessage:
+    session, cwd = _session(payload), _cwd(payload)
+    paths = mentioned_paths(_text(payload, "prompt"))
+    return PromptSubmitted(
+        harness_session=session,
+        cwd=cwd,
+        mode=_mode(payload),
+        mentions=tuple(_mention(session, cwd, path) for path in paths),
+    )
+
+
+def _mention(session: str, cwd: str, path: str) -> ToolCall:
+    """Write a mention as the read that it is; it has no id, because no call is made of it."""
+    tool_input: dict[str, Json] = {"file_path": path}
+    return ToolCall(
+        harness_session=session,
+        tool_use_id="mention",
+        agent_id=None,
+        cwd=cwd,
+        tool="Read",
+        raw_input=canonical_json(tool_input),
+        action=action_of("Read", tool_input, cwd, None),
+    )
 
 
 def _opened(payload: Payload) -> HookMessage:
@@ -179,6 +209,7 @@ _PARSERS: dict[HookEvent, Callable[[Payload], HookMessage]] = {
     HookEvent.POST_TOOL_BATCH: _batch,
     HookEvent.SESSION_START: _opened,
     HookEvent.SESSION_END: _closed,
+    HookEvent.USER_PROMPT_SUBMIT: _prompt,
 }
 """Every event of the contract; a test asserts that none is missing."""
 
@@ -213,6 +244,10 @@ def _cwd(payload: Payload) -> str:
     if not cwd.startswith("/") or "\0" in cwd:
         raise _odd("cwd")
     return cwd
+
+
+def _mode(payload: Payload) -> str:
+    return _shaped(payload, "permission_mode", _MODE) if "permission_mode" in payload else ""
 
 
 def _agent(payload: Payload) -> str | None:
@@ -296,7 +331,11 @@ def _reason(reason: str) -> str:
 
 
 def _answer(blocking_exit: int, members: dict[str, Json]) -> HookReply:
-    stdout = canonical_json({"hookSpecificOutput": members})
+    return _answered(blocking_exit, {"hookSpecificOutput": members})
+
+
+def _answered(blocking_exit: int, whole: dict[str, Json]) -> HookReply:
+    stdout = canonical_json(whole)
     if len(stdout) > MAX_REPLY:
         return _block(blocking_exit, "the answer is too large")
     return HookReply(exit_code=0, stdout=stdout)

@@ -262,13 +262,25 @@ def test_the_grant_hook_hears_exactly_these_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize("event", [e for e in HookEvent if e not in {PRE, GRANT}])
+DECIDING = {PRE, GRANT, HookEvent.USER_PROMPT_SUBMIT}
+
+
+@pytest.mark.parametrize("event", [e for e in HookEvent if e not in DECIDING])
 @pytest.mark.parametrize("ruling", [Noted(), Denied(reason="x")])
 def test_an_observation_hears_an_empty_object(event: HookEvent, ruling: Noted | Denied) -> None:
     assert answer(event, ruling) == HookReply(exit_code=0, stdout=b"{}")
 
 
+def test_a_prompt_hears_an_empty_object_or_the_reason_that_blocks_it() -> None:
+    assert answer(HookEvent.USER_PROMPT_SUBMIT, Noted()) == HookReply(exit_code=0, stdout=b"{}")
+    blocked = answer(HookEvent.USER_PROMPT_SUBMIT, Denied(reason="not that file"))
+    assert blocked == HookReply(
+        exit_code=0, stdout=b'{"decision":"block","reason":"not that file"}'
+    )
+
+
 MISMATCHES = (
+    (HookEvent.USER_PROMPT_SUBMIT, Allowed(reason="r"), 2),
     (PRE, Noted(), 2),
     (PRE, Allowed(reason="r", updated_input_json="[]"), 2),
     (PRE, Allowed(reason="r", updated_input_json="{"), 2),
