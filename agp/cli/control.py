@@ -139,6 +139,10 @@ def _status_lines(state: DaemonStatus, output: Output) -> list[str]:
         if state.paused is None
         else output.paint(f"paused: {visible(state.paused)}", "yellow")
     )
+    observing = [
+        output.paint(f"OBSERVED   {visible(name)}: its rules are not enforced", "yellow")
+        for name in state.observing
+    ]
     return [
         f"daemon     {standing}, pid {state.pid}, AGP {visible(state.version)}",
         f"since      {visible(state.started_at)}",
@@ -146,6 +150,7 @@ def _status_lines(state: DaemonStatus, output: Output) -> list[str]:
         f"key        {state.signing_key_id}",
         f"policy     {state.rules} rules, {state.policy_digest[:16]}",
         f"sessions   {state.sessions} live",
+        *observing,
         f"approvals  {state.approvals} waiting" + (" (agp approvals)" if state.approvals else ""),
     ]
 
@@ -161,6 +166,7 @@ def session_lines(listed: tuple[SessionSummary, ...], now: datetime, *, running:
     """Give a row for each session; `running`: a daemon told it, so that "away" is known."""
     if not listed:
         return ["No sessions. Start one: agp run --task ... --repo ..."]
+    observed = any(one.observing or one.let_through for one in listed)
     rows = [
         (
             visible(one.session_id),
@@ -172,14 +178,21 @@ def session_lines(listed: tuple[SessionSummary, ...], now: datetime, *, running:
             str(one.allowed),
             str(one.asked),
             str(one.denied),
+            *((str(one.let_through),) if observed else ()),
             visible(one.workspace),
         )
         for one in listed
     ]
-    return table(_SESSION_HEADS, rows)
+    heads = (*_SESSION_HEADS[:-1], *(("LET THROUGH",) if observed else ()), _SESSION_HEADS[-1])
+    return table(heads, rows)
 
 
 def _standing(one: SessionSummary, *, running: bool) -> str:
+    """Say how a session stands, and whether it is observed."""
+    return _word(one, running=running) + (", OBSERVED" if one.observing else "")
+
+
+def _word(one: SessionSummary, *, running: bool) -> str:
     """Say in one word how a session stands: a reaped one's outcome is a sentence, for `--json`."""
     match one.status:
         case "held":

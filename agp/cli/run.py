@@ -24,12 +24,25 @@ if TYPE_CHECKING:
 _EFFECT_WIDTH = 160
 """Characters of the effects in a summary row; the journal has all of them."""
 _REASON_WIDTH = 100
-_COLOUR_OF = {"allowed": "green", "granted": "green", "denied": "red", "refused": "yellow"}
+_COLOUR_OF = {
+    "allowed": "green",
+    "granted": "green",
+    "denied": "red",
+    "refused": "yellow",
+    "observed": "yellow",
+}
 _COUNTED: Final = (
     ("allowed", "allowed by a rule"),
     ("granted", "allowed by a person"),
     ("denied", "denied by a rule"),
     ("refused", "refused after asking"),
+    ("observed", "observed: let through against a rule"),
+)
+_OBSERVED: Final = (
+    "!! OBSERVE MODE: rules are recorded, not enforced, in this run and in no other.",
+    "!! What a rule would ask about or deny RUNS. The confinement, the floor and what",
+    "!! the admin denies hold, and a failure of AGP still refuses.",
+    "!! Enforce again at any time: agp observe off SESSION   (agp sessions lists it)",
 )
 _OUTCOMES = {
     "finished": "governed and finished",
@@ -78,6 +91,12 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         bool,
         typer.Option("--unsafe-harness-version", help="Run a version not proved; journaled."),
     ] = False,
+    observe: Annotated[
+        bool,
+        typer.Option(
+            "--observe", help="This run only: record what rules would ask or deny, let it run."
+        ),
+    ] = False,
     unsafe_unconfined: Annotated[
         bool, typer.Option("--unsafe-unconfined", help="Not built yet: refused.")
     ] = False,
@@ -111,6 +130,7 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         model=model,
         pass_environment=tuple(pass_env or ()),
         unsafe_harness_version=unsafe_harness_version,
+        observe=observe,
         extra=tuple(extra or ()),
     )
     output = output_of(ctx)
@@ -119,6 +139,8 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     check_keys(home)
     if without_login(which, config.pass_environment, request.pass_environment):
         output.note(f"note: {NO_LOGIN}")
+    if observe:
+        output.note("\n".join(_OBSERVED))
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and not output.as_json
     summary = governed_run(home, config, request, terminal)
     output.show("run", summary.model_dump(mode="json"), summary_lines(request, summary, output))
@@ -188,11 +210,21 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
         "",
         *_call_lines(summary.calls, request.repo, output),
         "",
+        *_observed(request, counts["observed"], output),
         f"  calls    {len(summary.calls)}" + (f": {counted}" if counted else ""),
         f"  journal  {summary.events} events in the log, {verified} (agp verify)",
         f"  session  {summary.session_id}, grade {summary.grade.value}, {seconds:.1f} s",
         f"  outcome  {output.paint(end, colour)}, exit {summary.exit_code}",
     ]
+
+
+def _observed(request: RunRequest, count: int, output: Output) -> list[str]:
+    """Say that rules were not enforced, before anything sounds as if they had been."""
+    if not request.observe and not count:
+        return []
+    said = f"{count} calls ran against a rule" if count else "no call ran against a rule"
+    head = output.paint("OBSERVE MODE", "yellow")
+    return [f"  observe  {head}: {said} (agp observe report)"]
 
 
 def _because(why: str) -> str:
@@ -223,6 +255,8 @@ def _call_lines(calls: tuple[CallStory, ...], repo: str, output: Output) -> list
 
 
 def _by(call: CallStory) -> str:
+    if call.would_be is not None:
+        return f"would {'ask' if call.would_be == 'require' else 'DENY'}: {call.rule_id}"
     return call.rule_id if call.by == call.rule_id else f"{call.by} ({call.rule_id})"
 
 
