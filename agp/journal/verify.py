@@ -23,7 +23,7 @@ from agp.journal.note import verify_note
 from agp.journal.reader import stored_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from agp.contracts.journal import Payload
@@ -95,12 +95,17 @@ class VerifyReport(Contract):
 
 
 def verify_directory(
-    directory: Path, public_key: PublicKey, against: bytes | None = None
+    directory: Path,
+    public_key: PublicKey,
+    against: bytes | None = None,
+    *,
+    proved: Callable[[Members], None] | None = None,
 ) -> VerifyReport:
     """Verify every line of a journal; a value means that nothing here was touched.
 
     `public_key` comes from outside the log and is the key of one of its eras; `against` is a
-    signed checkpoint that was kept elsewhere.
+    signed checkpoint that was kept elsewhere. `proved` is given each line once it follows from
+    those before it; what it makes of them counts only where this returns.
 
     Raises:
         IntegrityError: naming line, member, expected, found and the likeliest cause.
@@ -112,7 +117,9 @@ def verify_directory(
     # 2. Every line, in order, each against the head that the ones before it left.
     audit = _Audit(public_key, _by_size(local, anchor))
     for stored, following in _with_next(stored_lines(directory)):
-        audit.take(stored, following)
+        members = audit.take(stored, following)
+        if proved is not None:
+            proved(members)
     # 3. At least one line, and a key that was given.
     if audit.head == START:
         raise _empty(directory)
@@ -144,8 +151,8 @@ class _Audit:
         self._unknown_lines = self._checkpoints = self._repairs = self._segments = 0
         self._first_ts = self._last_ts = ""
 
-    def take(self, stored: Stored, following: bytes | None) -> None:
-        """Prove one line and count it."""
+    def take(self, stored: Stored, following: bytes | None) -> Members:
+        """Prove one line, count it, and give its members."""
         members = read_stored(stored)
         head = follow(self.head, members, stored.place, given=self._given, following=following)
         if members["kind"] == EventKind.CHECKPOINT_SEALED and members["v"] == LINE_VERSION:
@@ -156,6 +163,7 @@ class _Audit:
             if expected.signed.checkpoint.size == self.edge.size:
                 self._check_root(expected)
         self._count(members, stored.place)
+        return members
 
     def _check_root(self, expected: _Expected) -> None:
         root = self.edge.root()
