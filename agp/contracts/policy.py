@@ -196,6 +196,8 @@ class ExecutableFacts(Contract):
     resolved: str | None
     """None: not found."""
     agent_writable: bool
+    in_agp: bool = False
+    """It is AGP itself: only a harness outside every view ever finds it."""
 
 
 class World(Contract):

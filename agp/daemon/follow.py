@@ -13,7 +13,8 @@ from collections import deque
 from typing import Final
 
 VIEW_HOME: Final = "/home/agent"
-VIEW_OWN: Final = (VIEW_HOME, "/tmp", "/var/tmp", "/run", "/dev/shm")  # noqa: S108 - names
+Places = tuple[str, ...]
+VIEW_OWN: Final[Places] = (VIEW_HOME, "/tmp", "/var/tmp", "/run", "/dev/shm")  # noqa: S108 - names
 """Places that every view has of its own: below them the host's files say nothing."""
 _NO_ANSWER: Final = ("/proc", "/sys", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr")
 _MOST_LINKS: Final = 40
@@ -21,8 +22,11 @@ _MOST_LINKS: Final = 40
 _LONGEST: Final = 4096
 
 
-def follow(raw: str, cwd: str, workspace: str) -> str | None:
-    """Give the absolute path that a view would reach, existing or not; None: it cannot be told."""
+def follow(raw: str, cwd: str, workspace: str, *, own: Places = VIEW_OWN) -> str | None:
+    """Give the absolute path that a view would reach, existing or not; None: it cannot be told.
+
+    `own`: where the view has its own files; none, where the harness has no view.
+    """
     joined = os.path.join(cwd, raw)  # noqa: PTH118 - a peer's words, not a path of ours
     if not joined.startswith("/") or len(joined) > _LONGEST or not _is_text(joined):
         return None
@@ -35,7 +39,7 @@ def follow(raw: str, cwd: str, workspace: str) -> str | None:
         at = os.path.dirname(at) if part == ".." else f"{at.rstrip('/')}/{part}"  # noqa: PTH120
         if any(below(at, place) for place in _NO_ANSWER):
             return None
-        if is_view_own(at, workspace):
+        if is_view_own(at, workspace, own=own):
             return os.path.normpath("/".join((at, *rest)))
         target = _link(at)
         if target is None:
@@ -53,9 +57,9 @@ def below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def is_view_own(path: str, workspace: str) -> bool:
+def is_view_own(path: str, workspace: str, *, own: Places = VIEW_OWN) -> bool:
     """Tell whether a path lies where a view has its own files: not the workspace or above it."""
-    return any(below(path, own) for own in VIEW_OWN) and not (
+    return any(below(path, place) for place in own) and not (
         below(path, workspace) or below(workspace, path)
     )
 

@@ -25,7 +25,7 @@ from agp.contracts.policy import (
     World,
 )
 from agp.daemon.files import open_regular
-from agp.daemon.follow import below, follow, is_view_own
+from agp.daemon.follow import VIEW_HOME, VIEW_OWN, Places, below, follow, is_view_own
 from agp.errors import ConfigurationError, OverLimit
 from agp.policy.effects import needs
 from agp.sandbox.nested import TOP_LEVEL
@@ -55,10 +55,14 @@ _PLACES_ANYWHERE: Final = frozenset(TOP_LEVEL)
 
 
 class HostSurveyor:
-    """Looks at this machine; `home` is AGP's own, `search_path` the PATH of every view."""
+    """Looks at this machine as a view sees it; `home` is AGP's, `search_path` every view's PATH."""
 
-    def __init__(self, home: Path, search_path: tuple[str, ...]) -> None:
-        self._ours = (*_OURS, os.path.realpath(home))
+    view_own: Places = VIEW_OWN
+    """Where the harness has its own files, not the host's."""
+    user_home: str = VIEW_HOME
+
+    def __init__(self, home: Path, search_path: Places, *, ours: Places = ()) -> None:
+        self._ours = (*_OURS, os.path.realpath(home), *ours)
         self._search_path = search_path
 
     def survey(  # noqa: PLR0913 - one argument for each fact
@@ -76,6 +80,7 @@ class HostSurveyor:
         return World(
             workspace=workspace,
             cwd=cwd,
+            home=self.user_home,
             paths=tuple(
                 facts
                 for raw in needed.paths
@@ -96,7 +101,7 @@ class HostSurveyor:
 
     def _path(self, raw: str, workspace: str, cwd: str) -> PathFacts | None:
         """Resolve one path; None where it cannot be told, which makes the call opaque."""
-        resolved = follow(raw, cwd, workspace)
+        resolved = follow(raw, cwd, workspace, own=self.view_own)
         if resolved is None:
             return None
         in_workspace = below(resolved, workspace)
@@ -107,19 +112,25 @@ class HostSurveyor:
             in_workspace=in_workspace,
             in_agp=any(below(resolved, ours) for ours in self._ours),
             executing_place=place,
-            agent_writable=not place and (in_workspace or is_view_own(resolved, workspace)),
+            agent_writable=not place and (in_workspace or self._is_own(resolved, workspace)),
             secret=is_secret(resolved),
         )
 
     def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
         """Find a program; one that is not there, or is no program, is not found."""
-        found = follow(word, cwd, workspace) if "/" in word else self._on_path(word)
+        found = (
+            follow(word, cwd, workspace, own=self.view_own) if "/" in word else self._on_path(word)
+        )
         if found is None:
             return ExecutableFacts(word=word, resolved=None, agent_writable=False)
-        writable = below(found, workspace) or is_view_own(found, workspace)
+        writable = below(found, workspace) or self._is_own(found, workspace)
         if not writable and not _is_program(found):
             return ExecutableFacts(word=word, resolved=None, agent_writable=False)
         return ExecutableFacts(word=word, resolved=found, agent_writable=writable)
+
+    def _is_own(self, found: str, workspace: str) -> bool:
+        """Tell whether the agent could have put this there, outside the workspace."""
+        return is_view_own(found, workspace, own=self.view_own)
 
     def _on_path(self, word: str) -> str | None:
         for directory in self._search_path:

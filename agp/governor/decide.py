@@ -213,7 +213,7 @@ class Decider:
     def _judge(
         self, session: GovernedSession, tool_call: ToolCall
     ) -> tuple[tuple[Effect, ...], Verdict]:
-        world = self._surveyor.survey(
+        world = (session.surveyor or self._surveyor).survey(
             tool_call.action,
             workspace=session.workspace,
             cwd=tool_call.cwd,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agp.contracts.channel import FileHash
     from agp.contracts.intendant import Intendant, Ruling
     from agp.contracts.policy import Grade, Verdict
+    from agp.governor.ports import Surveyor
 
 MAX_WAITING: Final = 24
 """Decisions that may be open at once in one session; below the ask socket's 32 connections, so
@@ -195,12 +196,16 @@ class GovernedSession:
         """The harness's own permission mode, as it last said."""
         self.noted = 0
         """Observations so far; beyond a bound they are no longer journaled."""
+        self.private_places: tuple[str, ...] = _WORKING_PLACES
+        """Where it may work besides the workspace; none, where it has no view."""
+        self.surveyor: Surveyor | None = None
+        """Its own look at the machine; None: as every view sees it."""
         self.hooks_seen = anyio.Event()
         """Set by the first SessionStart on this listener."""
 
     def may_work_in(self, cwd: str) -> bool:
         """Tell whether a claimed working directory is one that the view has for work."""
-        places = (self.workspace, *_WORKING_PLACES)
+        places = (self.workspace, *self.private_places)
         clean = posixpath.normpath(cwd)
         return any(clean == place or clean.startswith(f"{place}/") for place in places)
 

@@ -169,6 +169,9 @@ def _needs_of(argv: tuple[str, ...]) -> Needs:
 def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
     """Say what one command does: what it is, and what is known of what it touches."""
     program = next((one for one in world.executables if one.word == argv[0]), None)
+    if program is not None and program.in_agp:
+        yield Effect(kind=EffectKind.GOVERN, subject=program.resolved or argv[0])
+        return
     found = None if program is None or _elsewhere(argv[0], world) else program.resolved
     if program is None or found is None or _elsewhere(found, world):
         yield _opaque(f"the program {argv[0]} was not found")
