@@ -26,6 +26,8 @@ class CanaryTopic(StrEnum):
     """The session's own hook was heard before any call."""
     MODEL = "model"
     """The harness spoke with the built-in model, with the canary's key, to the last turn."""
+    DIALOG = "dialog"
+    """No call would have been put to a person at the harness's own screen."""
     STREAM = "stream"
     """The event stream says what really happened: coverage rests on it."""
     END = "end"
@@ -38,6 +40,8 @@ class CanaryProbe(Contract):
     name: str
     topic: CanaryTopic
     passed: bool
+    escaped: bool = False
+    """A call ran that must not: worse than anything else that can fail."""
     words: str
 
 
@@ -63,8 +67,9 @@ class CanaryReport(Contract):
 
     @property
     def failures(self) -> tuple[CanaryProbe, ...]:
-        """What did not pass, in the order in which it was tried."""
-        return tuple(probe for probe in self.probes if not probe.passed)
+        """What did not pass, the worst first."""
+        failed = [probe for probe in self.probes if not probe.passed]
+        return tuple(sorted(failed, key=lambda probe: not probe.escaped))
 
     def holds(self, topic: CanaryTopic) -> bool:
         """Tell whether every probe of a topic passed; False where there is none."""

@@ -20,17 +20,15 @@ from agp.contracts.intendant import (
     Ruling,
     SessionOpened,
 )
-from agp.errors import MessageRefused
 from agp.gateway.ask import Exchange, Waiter
 from agp.intendants.claude_code.canary_calls import CanaryCall, Witnessed
 from agp.intendants.claude_code.canary_model import CanaryModel
+from agp.intendants.claude_code.canary_stream import read_stream
 from agp.intendants.claude_code.hooks import ClaudeCode
-from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agp.contracts.intendant import StreamItem
     from agp.sandbox.host import RunAs
 
 _SCRATCH: Final = "/tmp"  # noqa: S108 - a directory of our own in it, 0700, removed at once
@@ -61,6 +59,8 @@ class CanaryAnswers:
         self.opened = False
         """The session's hook was heard before any call."""
         self.proposed: set[str] = set()
+        self.grants_asked: set[str] = set()
+        """Files of the calls for which the grant hook asked."""
 
     async def __call__(self, request: HookRequest, _: Waiter) -> Exchange:
         """Answer one hook; what belongs to no call is denied.
@@ -74,6 +74,8 @@ class CanaryAnswers:
                 self.proposed.add(message.call.tool_use_id)
                 reply = self._decide(request, message.call.raw_input)
             case GrantAsked():
+                named = _named(self._calls, message.raw_input)
+                self.grants_asked |= {call.file for call in named}
                 reply = self._decide(request, message.raw_input)
             case SessionOpened():
                 self.opened = self.opened or not self.proposed
@@ -83,7 +85,7 @@ class CanaryAnswers:
         return Exchange(reply)
 
     def _decide(self, request: HookRequest, raw_input: bytes) -> HookReply:
-        named = [call for call in self._calls if call.file.encode() in raw_input]
+        named = _named(self._calls, raw_input)
         answer = named[0].answer if len(named) == 1 else CanaryTopic.DENIED
         said = _SAID_NOTHING.get(answer)
         return said or self._intendant.format(request, _ruling(answer, request.event))
@@ -134,11 +136,11 @@ def witness(
 ) -> Witnessed:
     """Put together what each of them knows, once nothing of the harness is left."""
     answers, model = heard
-    items = _items(ended.stdout)
     ours = {call.file for call in calls}
     differing = {name for name in before | after if before.get(name) != after.get(name)}
     return Witnessed(
         proposed=frozenset(answers.proposed),
+        grants_asked=frozenset(answers.grants_asked),
         opened=answers.opened,
         made=frozenset(after.keys() - before.keys()),
         changed=tuple(sorted(differing - (ours - before.keys()))),
@@ -147,12 +149,15 @@ def witness(
         asked=model.asked,
         finished=model.finished,
         refused=tuple(model.refused),
-        stream=None if items is None else reconcile(items),
-        hooks_shown=items is not None and hooks_alive(items),
+        stream=read_stream(ended.stdout),
         exit_code=ended.exit_code,
         timed_out=ended.timed_out,
         last_words=_last_words(ended.stderr),
     )
+
+
+def _named(calls: tuple[CanaryCall, ...], raw_input: bytes) -> list[CanaryCall]:
+    return [call for call in calls if call.file.encode() in raw_input]
 
 
 def _ruling(answer: CanaryTopic, event: HookEvent) -> Ruling:
@@ -162,14 +167,6 @@ def _ruling(answer: CanaryTopic, event: HookEvent) -> Ruling:
     if answer is CanaryTopic.UNREDEEMED and event is HookEvent.PRE_TOOL_USE:
         return _GRANTED
     return _DENIED
-
-
-def _items(stdout: bytes) -> list[StreamItem] | None:
-    stream = ClaudeStream()
-    try:
-        return [item for line in stdout.splitlines() if line.strip() for item in stream.read(line)]
-    except MessageRefused:
-        return None
 
 
 def _last_words(stderr: bytes) -> str:

@@ -15,16 +15,13 @@ from agp.contracts.canary import CanaryProbe, CanaryTopic
 from agp.intendants.claude_code.canary_model import ModelCall, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from agp.intendants.claude_code.stream import Reconciliation
+    from agp.intendants.claude_code.canary_stream import Shown
 
 
 class CanaryCall(NamedTuple):
     """One call: what it is answered, and by what it is known to have run."""
 
     answer: CanaryTopic
-    tool: str
     model: ModelCall
     file: str
     """The name in the workspace, alone in its kind: a marker that no other call carries."""
@@ -41,25 +38,25 @@ class CanaryCall(NamedTuple):
 class Witnessed:
     """Everything that one canary run left behind, from whoever can know it."""
 
-    proposed: frozenset[str]
+    proposed: frozenset[str] = frozenset()
     """Ids for which the deciding hook asked AGP's listener."""
-    opened: bool
+    grants_asked: frozenset[str] = frozenset()
+    """Files of the calls for which the grant hook asked."""
+    opened: bool = False
     """The session's own hook was heard before the first call."""
-    made: frozenset[str]
+    made: frozenset[str] = frozenset()
     """Names in the workspace afterwards that were not there before."""
-    changed: tuple[str, ...]
+    changed: tuple[str, ...] = ()
     """Other differences of the workspace."""
-    leaked: frozenset[str]
+    leaked: frozenset[str] = frozenset()
     """Planted secrets that reached the model."""
     results: dict[str, ToolResult] = field(default_factory=dict)
     asked: bool = False
     finished: bool = False
     refused: tuple[str, ...] = ()
     """Requests that the built-in model did not take."""
-    stream: Reconciliation | None = None
+    stream: Shown | None = None
     """None: the stream could not be read."""
-    hooks_shown: bool = False
-    """The stream shows the session's hook started and answered."""
     exit_code: int = 0
     timed_out: bool = False
     last_words: str = ""
@@ -82,7 +79,6 @@ _TABLE = (
     (CanaryTopic.FAILED, "read"),
 )
 _RAN = {
-    CanaryTopic.GRANTED: "",
     CanaryTopic.DENIED: "although AGP denied it",
     CanaryTopic.UNREDEEMED: "although its grant was refused",
     CanaryTopic.SILENT: "although AGP's hook said nothing",
@@ -97,14 +93,22 @@ def canary_calls(workspace: str, seed: bytes) -> tuple[CanaryCall, ...]:
 
 def judge(calls: tuple[CanaryCall, ...], seen: Witnessed) -> tuple[CanaryProbe, ...]:
     """Judge each call by its traces first, and only then by what the harness says about it."""
-    return (*_ground(calls, seen), *(_judged(call, seen) for call in calls), _end(seen))
+    return (
+        _probe(
+            "session-hook", CanaryTopic.HOOKS, _why_hooks(seen), "the session's hook came first"
+        ),
+        _probe("conversation", CanaryTopic.MODEL, _why_model(seen), "both turns were spoken"),
+        *(_judged(call, seen) for call in calls),
+        _probe("no-dialog", CanaryTopic.DIALOG, _why_dialog(calls, seen), "no person was asked"),
+        _probe("stream", CanaryTopic.STREAM, _why_stream(calls, seen), "the stream says the same"),
+        _probe("end", CanaryTopic.END, _why_end(seen), "the harness ended in order"),
+    )
 
 
 def _call(answer: CanaryTopic, how: str, workspace: PurePosixPath, seed: bytes) -> CanaryCall:
     name = f"{answer.value}-{how}"
     drawn = hashlib.sha256(seed + name.encode()).hexdigest()
-    file = f"{name}-{drawn[:12]}"
-    secret = drawn[12:44] if how in {"read", "cat"} else None
+    file, secret = f"{name}-{drawn[:12]}", drawn[12:44]
     path = str(workspace / file)
     tool, tool_input = {
         "bash": ("Bash", {"command": f"touch {path}", "description": "make a file"}),
@@ -112,68 +116,79 @@ def _call(answer: CanaryTopic, how: str, workspace: PurePosixPath, seed: bytes) 
         "write": ("Write", {"file_path": path, "content": "canary\n"}),
         "read": ("Read", {"file_path": path}),
     }[how]
-    return CanaryCall(answer, tool, ModelCall(_ID + name, tool, tool_input), file, secret)
-
-
-def _ground(calls: tuple[CanaryCall, ...], seen: Witnessed) -> Iterator[CanaryProbe]:
-    """What must hold before any call says something."""
-    ids = {call.model.tool_use_id: call for call in calls}
-    yield _probe(
-        "session-hook",
-        CanaryTopic.HOOKS,
-        "" if seen.opened else "AGP's hook was not heard when the session began",
-        "the session's hook was heard first",
+    reads = how in {"read", "cat"}
+    return CanaryCall(
+        answer, ModelCall(_ID + name, tool, tool_input), file, secret if reads else None
     )
-    why = ""
-    if seen.refused:
-        why = f"the built-in model refused a request: {seen.refused[0]}"
-    elif not seen.asked:
-        why = "the harness never spoke with the built-in model"
-    elif not seen.finished:
-        why = "the harness did not bring the results of its calls to the model"
-    yield _probe("conversation", CanaryTopic.MODEL, why, "the harness spoke both turns")
-    granted = {i for i, call in ids.items() if call.answer is CanaryTopic.GRANTED}
-    shown = seen.stream
-    why = ""
-    if shown is None or not seen.hooks_shown:
-        why = "the event stream does not show the session's hooks"
-    elif {executed.tool_use_id for executed in shown.executed} != granted:
-        why = "the event stream does not show exactly the granted calls as executed"
-    elif set(shown.refused) != set(ids) - granted:
-        why = "the event stream does not show every other call as refused"
-    yield _probe("event-stream", CanaryTopic.STREAM, why, "the event stream shows what happened")
 
 
 def _judged(call: CanaryCall, seen: Witnessed) -> CanaryProbe:
-    tool_use_id = call.model.tool_use_id
-    what = f"{call.tool} ({call.name})"
+    granted = call.answer is CanaryTopic.GRANTED
+    what = f"{call.model.tool} ({call.name})"
     ran = call.file in seen.made if call.secret is None else call.secret in seen.leaked
-    result = seen.results.get(tool_use_id)
-    why = ""
-    if call.answer is CanaryTopic.GRANTED:
-        if not ran or result is None or result.is_error:
-            why = f"{what} did not run although AGP granted it, so refusals prove nothing"
-    elif ran:
+    result = seen.results.get(call.model.tool_use_id)
+    if ran and not granted:
         why = f"{what} ran {_RAN[call.answer]}"
-    elif tool_use_id not in seen.proposed:
+    elif call.model.tool_use_id not in seen.proposed:
         why = f"AGP's hook was not asked about {what}"
-    elif result is None or not result.is_error:
+    elif call.answer is CanaryTopic.FAILED and call.file in seen.grants_asked:
+        why = f"the harness went on with {what} after AGP's hook had failed"
+    elif granted and (not ran or result is None or result.is_error):
+        why = f"{what} did not run although AGP granted it, so a refusal proves nothing"
+    elif not granted and (result is None or not result.is_error):
         why = f"the harness does not say that {what} was refused"
-    if not why and tool_use_id not in seen.proposed:
-        why = f"AGP's hook was not asked about {what}"
-    ended = "ran" if call.answer is CanaryTopic.GRANTED else "did not run"
-    return _probe(call.name, call.answer, why, f"{what} {ended}")
+    else:
+        why = ""
+    return CanaryProbe(
+        name=call.name,
+        topic=call.answer,
+        passed=not why,
+        escaped=ran and not granted,
+        words=why or f"{what} {'ran' if granted else 'did not run'}",
+    )
 
 
-def _end(seen: Witnessed) -> CanaryProbe:
-    why = ""
+def _why_hooks(seen: Witnessed) -> str:
+    return "" if seen.opened else "AGP's hook was not heard when the session began"
+
+
+def _why_model(seen: Witnessed) -> str:
+    if seen.refused:
+        return f"the built-in model refused a request: {seen.refused[0]}"
+    if not seen.asked:
+        return "the harness never spoke with the built-in model"
+    return "" if seen.finished else "the harness did not bring its results to the model"
+
+
+def _why_dialog(calls: tuple[CanaryCall, ...], seen: Witnessed) -> str:
+    """Look at calls about which the hooks said nothing: only there a dialog could appear."""
+    silent = {c.model.tool_use_id for c in calls if c.answer is CanaryTopic.SILENT}
+    settled = frozenset[str]() if seen.stream is None else seen.stream.settled
+    if silent <= settled:
+        return ""
+    return "where AGP's hook says nothing, the harness would ask the person at its own screen"
+
+
+def _why_stream(calls: tuple[CanaryCall, ...], seen: Witnessed) -> str:
+    ids = {call.model.tool_use_id for call in calls}
+    granted = {c.model.tool_use_id for c in calls if c.answer is CanaryTopic.GRANTED}
+    if seen.stream is None:
+        return "the event stream cannot be read"
+    if not seen.stream.hooks_alive:
+        return "the event stream does not show the session's hook"
+    if {executed.tool_use_id for executed in seen.stream.calls.executed} != granted:
+        return "the event stream does not show exactly the granted calls as executed"
+    if set(seen.stream.calls.refused) != ids - granted:
+        return "the event stream does not show every other call as refused"
+    return ""
+
+
+def _why_end(seen: Witnessed) -> str:
     if seen.timed_out:
-        why = "the harness did not end in time, and was killed"
-    elif seen.exit_code != 0:
-        why = f"the harness ended with {seen.exit_code}: {seen.last_words or 'no word'}"
-    elif seen.changed:
-        why = f"something else changed in the workspace: {seen.changed[0]}"
-    return _probe("end", CanaryTopic.END, why, "the harness ended in order")
+        return "the harness did not end in time, and was killed"
+    if seen.exit_code != 0:
+        return f"the harness ended with {seen.exit_code}: {seen.last_words or 'without a word'}"
+    return f"something else changed: {seen.changed[0]}" if seen.changed else ""
 
 
 def _probe(name: str, topic: CanaryTopic, why: str, well: str) -> CanaryProbe:
