@@ -33,7 +33,7 @@ Input = dict[str, Json]
 _HARNESS_ONLY = frozenset(
     {
         "CronDelete", "CronList", "EnterPlanMode", "ExitPlanMode", "ListAgents", "ReportFindings",
-        "ScheduleWakeup", "SendMessage", "Skill", "TaskCreate", "TaskGet", "TaskList",
+        "ScheduleWakeup", "SendMessage", "TaskCreate", "TaskGet", "TaskList",
         "TaskOutput", "TaskStop", "TaskUpdate", "TodoWrite", "ToolSearch",
     }
 )  # fmt: skip
@@ -112,6 +112,19 @@ def _spawn(tool_input: Input) -> Action:
     return SpawnAction(agent_type=_text(tool_input, "subagent_type"))
 
 
+def _skill(tool_input: Input) -> Action:
+    """Take a skill for the harness's own state, unless its input could make it read a file.
+
+    Attack: `args: "@.env"`; the harness puts that file into the skill's text, and no hook of
+    reading is asked (measured with a plugin's skill).
+    """
+    if "@" in canonical_json(tool_input).decode():
+        return UnknownAction(
+            tool="Skill", why="its input holds @, by which the harness reads files unasked"
+        )
+    return HarnessAction(tool="Skill")
+
+
 def _mcp(tool: str, tool_input: Input, server: str | None) -> Action:
     """Split the name; two readings of one name (`mcp__a__b__c`) are no reading."""
     arguments = canonical_json(tool_input).decode()
@@ -137,6 +150,7 @@ _READERS: dict[str, Callable[[Input], Action]] = {
     "Agent": _spawn,
     "Bash": _bash,
     "Monitor": _monitor,
+    "Skill": _skill,
     "Task": _spawn,
     "WebFetch": _fetch,
     "WebSearch": _search,
