@@ -55,6 +55,8 @@ class LaunchRequest(Contract):
     git_email: str = Field(min_length=1)
     named_environment: tuple[tuple[str, str], ...] = ()
     """The variables that the operator named in `pass_environment`, with their values."""
+    denied_reads: tuple[str, ...] = ()
+    """What the policy denies for reading, as the harness's own rules; see `read_rules`."""
     unsafe: tuple[str, ...] = ()
 
 
@@ -74,8 +76,9 @@ def plan_launch(request: LaunchRequest) -> LaunchPlan:
         git_email=request.git_email,
         named=request.named_environment,
     )
-    settings = format_settings(reconnect_s=request.reconnect_s)
-    check_settings(settings, reconnect_s=request.reconnect_s)
+    reads = request.denied_reads
+    settings = format_settings(reconnect_s=request.reconnect_s, denied_reads=reads)
+    check_settings(settings, reconnect_s=request.reconnect_s, denied_reads=reads)
     return LaunchPlan(
         intendant=HARNESS,
         version=request.version,

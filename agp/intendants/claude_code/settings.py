@@ -46,6 +46,9 @@ def _lowest(version: str) -> str:
     return version
 
 
+_READ_RULE = r"^Read\(//[^()]+\)$"
+
+
 class _Hook(Contract):
     type: Literal["command"]
     command: str
@@ -60,6 +63,10 @@ class _Matcher(Contract):
 
 
 class _Permissions(Contract):
+    deny: Annotated[list[Annotated[str, Field(pattern=_READ_RULE)]], Field(min_length=1)] | None = (
+        None
+    )
+    """Reads that the policy denies, for what no hook decides; see `read_rules`."""
     ask: Annotated[list[Literal["*"]], Field(min_length=1, max_length=1)]
     denyInsteadOfPrompting: Literal[True]  # noqa: N815 - the harness's own key
     disableBypassPermissionsMode: Literal["disable"]  # noqa: N815 - likewise
@@ -77,7 +84,7 @@ class _Settings(Contract):
     hooks: dict[str, Annotated[list[_Matcher], Field(min_length=1, max_length=1)]]
 
 
-def format_settings(*, reconnect_s: int) -> bytes:
+def format_settings(*, reconnect_s: int, denied_reads: tuple[str, ...] = ()) -> bytes:
     """Write the managed settings for one session, as they are bound into its view.
 
     Exec form (`args`): without it the harness starts a shell around the hook, whose memory code
@@ -90,6 +97,7 @@ def format_settings(*, reconnect_s: int) -> bytes:
         disableSkillShellExecution=True,
         requiredMinimumVersion=LOWEST.version,
         permissions=_Permissions(
+            deny=[*denied_reads] or None,
             ask=["*"],
             denyInsteadOfPrompting=True,
             disableBypassPermissionsMode="disable",
@@ -100,7 +108,7 @@ def format_settings(*, reconnect_s: int) -> bytes:
     return json.dumps(settings.model_dump(exclude_none=True), indent=1).encode() + b"\n"
 
 
-def check_settings(data: bytes, *, reconnect_s: int) -> None:
+def check_settings(data: bytes, *, reconnect_s: int, denied_reads: tuple[str, ...] = ()) -> None:
     """Refuse settings that are not, key for key, the governed ones.
 
     Raises:
@@ -120,7 +128,10 @@ def check_settings(data: bytes, *, reconnect_s: int) -> None:
             raise _refused(f"hooks.{event.value} is not AGP's hook")
     if unknown := sorted(set(read.hooks) - set(HookEvent)):
         raise _refused(f"hooks.{unknown[0]} is not an event that AGP listens to")
-    if exact != canonical_json(parse_json(format_settings(reconnect_s=reconnect_s))):
+    if tuple(read.permissions.deny or ()) != denied_reads:
+        raise _refused("permissions.deny is not what the policy denies for reading")
+    again = format_settings(reconnect_s=reconnect_s, denied_reads=denied_reads)
+    if exact != canonical_json(parse_json(again)):
         raise _refused("a value is equal to the right one, but of another type")
 
 
