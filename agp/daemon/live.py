@@ -15,6 +15,7 @@ from agp.contracts.policy import Decision
 from agp.errors import IntegrityError, Unauthorised
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from agp.contracts.base import SessionId
@@ -52,6 +53,8 @@ class LiveSession:
     mount_points: tuple[str, ...] = ()
     """Created in the workspace by the view that has not been said to have stopped."""
     egress_seen: set[str] = field(default_factory=set)
+    forbid: Callable[[], Awaitable[None]] | None = None
+    """For an attached session: make sure that its harness is never granted anything again."""
 
     @property
     def session_id(self) -> SessionId:
@@ -61,7 +64,8 @@ class LiveSession:
     def summary(self, *, status: str = "", outcome: str = "") -> SessionSummary:
         """Describe the session for `agp sessions`."""
         counts = self.governed.counts
-        held = "held" if self.connection is not None else "away"
+        here = self.connection is not None or self.started.attached is not None
+        held = "held" if here else "away"
         return SessionSummary.model_validate(
             {
                 "session_id": self.session_id,

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 import anyio.to_thread
@@ -20,7 +20,7 @@ import structlog
 
 from agp.contracts.base import SessionId
 from agp.contracts.gateway import ControlNotice, HookRequest, Peer
-from agp.contracts.intendant import Denied, Intendant, SessionOpened
+from agp.contracts.intendant import Denied, HookMessage, Intendant, SessionOpened
 from agp.contracts.journal import (
     Clock,
     ControlKilled,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from agp.governor.loop import Governor
     from agp.governor.observing import ObservedRecord
 
+Outcome = Literal["finished", "refused", "ungoverned", "harness_failed", "killed"]
 MAX_SESSIONS: Final = 64
 """Sessions that one daemon holds at once."""
 _LARGE_BODY: Final = 64 * 1024
@@ -148,13 +149,13 @@ class Sessions:
         )
         live.governed.secrets = args.secrets
         live.governed.observing = partial(self._record.observes, session_id)
-        await self._keep(live)
+        await self.keep(live)
         self.live[session_id] = live
         self.opened.set()
         await self._hold(live, connection)
         return self._opened(live)
 
-    async def _keep(self, live: LiveSession) -> None:
+    async def keep(self, live: LiveSession) -> None:
         """Store what the session needs after a restart; without it the session ends here.
 
         Raises:
@@ -177,7 +178,8 @@ class Sessions:
     def _refuse_overlap(self, workspace: str) -> None:
         """Let one session at a time govern a workspace.
 
-        Removing one session's mount points would uncover them in the other's view (measured).
+        Removing one session's mount points would uncover them in the other's view (measured), and
+        what an attached harness does on the host would too.
         """
         for live in self.live.values():
             other = live.started.workspace
@@ -209,10 +211,15 @@ class Sessions:
 
     def adopt(self, live: LiveSession) -> None:
         """Take a session up after a restart; its launcher has the grace to come back."""
+        self.take_in(live)
+        if live.started.attached is None:  # nobody launched an attached one, nobody comes back
+            self._tasks.start_soon(self._await_return, live)
+
+    def take_in(self, live: LiveSession) -> None:
+        """Count a session as live; from here on it is listed, and its calls are decided."""
         live.governed.observing = partial(self._record.observes, live.session_id)
         self.live[live.session_id] = live
         self.opened.set()
-        self._tasks.start_soon(self._await_return, live)
 
     async def hooks_alive(self, live: LiveSession, view: LiveView) -> None:
         """Open the way to the model: the stream *and* this listener have seen SessionStart.
@@ -251,22 +258,28 @@ class Sessions:
 
     async def end(self, live: LiveSession, args: EndSession) -> None:
         """Close a session in order; its launcher has removed the view."""
-        await self._close(live, "session_ended")
+        await self.close(live, "session_ended")
+        await self.closed(live, args.outcome, harness_exit=args.harness_exit)
+
+    async def closed(
+        self, live: LiveSession, outcome: Outcome, *, harness_exit: int | None = None
+    ) -> None:
+        """Write the last line of a session whose books are closed, and let go of it."""
         counts = live.governed.counts
         await self._record.append(
             SessionEnded(
                 session_id=live.session_id,
-                outcome=args.outcome,
+                outcome=outcome,
                 calls=counts.calls,
                 allowed=counts.allowed,
                 denied=counts.denied,
                 asked=counts.asked,
-                harness_exit=args.harness_exit,
+                harness_exit=harness_exit,
                 let_through=counts.let_through or None,
             ),
             actor="agp",
         )
-        self._forget(live)
+        self.forget(live)
 
     async def kill(self, session_id: SessionId, by: str) -> None:
         """End a session at the operator's word: no more grants, and its launcher kills the view."""
@@ -275,9 +288,15 @@ class Sessions:
             raise Refusal(
                 f"there is no running session {session_id}", fix="list them with `agp sessions`"
             )
+        ending = live.governed.ended
+        if live.forbid is not None:
+            await live.forbid()
         await self._record.append(ControlKilled(session_id=session_id, by=by), actor=by)
         await self._governor.end(live.governed, "killed")
         live.scope.cancel()
+        if live.forbid is not None and not ending:  # an attached one has nobody else to end it
+            await self._flush_refusals(live)
+            await self.closed(live, "killed")
         if live.connection is not None:
             await live.connection.notify(ControlNotice(notice="killed", body={"by": by}))
 
@@ -331,9 +350,9 @@ class Sessions:
             async with anyio.create_task_group() as sockets:
                 listener = AskListener(
                     directory / "ask.sock",
-                    lambda request, waiter: self._hear(live, request, waiter.peer),
+                    lambda request, waiter: self.hear(live, request, waiter.peer),
                     allowed_uids=frozenset({live.view_uid}),
-                    on_refused=lambda because: self._count_refusal(live, because.value),
+                    on_refused=lambda because: self.count_refusal(live, because.value),
                 )
                 await sockets.start(listener.serve)
                 egress = Egress(
@@ -356,7 +375,7 @@ class Sessions:
                 finally:
                     live.serving = False
 
-    async def _hear(self, live: LiveSession, request: HookRequest, peer: Peer) -> Exchange:
+    async def hear(self, live: LiveSession, request: HookRequest, peer: Peer) -> Exchange:
         """Answer one hook; whatever is not understood is a refusal in the harness's words."""
         intendant = live.governed.intendant
         if request.harness != intendant.name:
@@ -367,9 +386,15 @@ class Sessions:
             else:
                 message = intendant.parse(request)
         except MessageRefused as error:
-            self._count_refusal(live, error.what)
+            self.count_refusal(live, error.what)
             denied = Denied(reason=f"AGP did not understand this call: {error}")
             return Exchange(intendant.format(request, denied))
+        return await self.answer(live, request, message, peer)
+
+    async def answer(
+        self, live: LiveSession, request: HookRequest, message: HookMessage, peer: Peer
+    ) -> Exchange:
+        """Let the governor answer what a hook said, in the harness's words."""
         exchange = await self._governor.hear(live.governed, message)
         if isinstance(message, SessionOpened):
             LeaseFile.of(live).save(self._home, live.session_id)
@@ -380,7 +405,8 @@ class Sessions:
             pid=peer.pid,
             ruling=exchange.ruling.type,
         )
-        return Exchange(intendant.format(request, exchange.ruling), exchange.undelivered)
+        reply = live.governed.intendant.format(request, exchange.ruling)
+        return Exchange(reply, exchange.undelivered)
 
     async def _watch(self, live: LiveSession, connection: ControlConnection) -> None:
         """Follow the lease: it is held exactly as long as the launcher's connection lives."""
@@ -397,20 +423,22 @@ class Sessions:
             return
         if live.session_id not in self.live:
             return
-        await self._close(live, "session_ended")
+        await self.close(live, "session_ended")
         await clear_left_overs(self._home, self._record, live.session_id, live.mount_points)
         await self._record.append(
             SessionReaped(session_id=live.session_id, reason="its launcher did not come back"),
             actor="agp",
         )
-        self._forget(live)
+        self.forget(live)
 
-    async def _close(self, live: LiveSession, cause: CancelCause) -> None:
+    async def close(self, live: LiveSession, cause: CancelCause) -> None:
+        """Let nothing of a session be granted any more, and write down what was refused."""
         await self._governor.end(live.governed, cause)
         live.scope.cancel()
         await self._flush_refusals(live)
 
-    def _forget(self, live: LiveSession) -> None:
+    def forget(self, live: LiveSession) -> None:
+        """Let go of a session whose last line is written."""
         del self.live[live.session_id]
         self._record.forget(live.session_id)
         # Left-overs are harmless: names are random, and `agp doctor` lists them.
@@ -436,7 +464,7 @@ class Sessions:
             policy_digest=live.started.policy_digest,
         )
 
-    def _count_refusal(self, live: LiveSession, reason: str) -> None:
+    def count_refusal(self, live: LiveSession, reason: str) -> None:
         """Count what was malformed or too much; journal at most one line a second."""
         live.refused += 1
         live.refusal_reason = reason
@@ -467,7 +495,7 @@ class Sessions:
     async def _egress_refused(self, live: LiveSession, target: str, reason: str) -> None:
         """Journal a refused target once; repeats are counted with the gateway's refusals."""
         if target in live.egress_seen or len(live.egress_seen) >= _MAX_TARGETS:
-            self._count_refusal(live, f"egress: {reason}")
+            self.count_refusal(live, f"egress: {reason}")
             return
         live.egress_seen.add(target)
         await self._record.append(
