@@ -201,6 +201,8 @@ class LaunchPlan(Contract):
     """Read-only files of ours inside the view: path, content (settings, bridge, forwarder)."""
     harness_files: tuple[tuple[str, str], ...]
     """Read-only binds: path on the host, path in the view."""
+    home_files: tuple[tuple[str, str, bool], ...] = ()
+    """Binds over the session's HOME: path on the host, path below HOME, writable."""
     settings_digest: str
     harness_digest: str = ""
     """SHA-256 of the harness's executable; empty where AGP executes the calls itself."""

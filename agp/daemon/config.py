@@ -28,6 +28,26 @@ _NOT_BUILT = {
 """Settings that a later version may have; an unknown one is refused as such."""
 
 
+MCP_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,31}$"
+"""No `__`: the harness names a tool `mcp__SERVER__TOOL`, and one name must have one reading."""
+CARRY_WORD = (
+    r"^(login|login-refresh|memory|project-memory|skills|agents|project-skills|project-agents"
+    r"|(skill|agent):[A-Za-z0-9][A-Za-z0-9_-]{0,63})$"
+)
+"""What may stand in `carry`; one alone of the person's own is `skill:NAME` or `agent:NAME`."""
+
+
+class McpServer(Contract):
+    """One `[mcp_servers.NAME]`: a program that a harness may speak the MCP protocol with."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Its argument vector; no shell reads it."""
+    environment: tuple[str, ...] = ()
+    """Names of environment variables that it gets of yours."""
+    egress: tuple[str, ...] = ()
+    """`host:port` names that it may reach."""
+
+
 class Config(Contract):
     """What `config.toml` may say. Absent settings have the values below."""
 
@@ -58,6 +78,12 @@ class Config(Contract):
     """Absolute path of the Claude Code executable; empty: looked up on PATH."""
     pass_environment: tuple[str, ...] = ()
     """Names of environment variables handed to the harness besides the built-in list."""
+    carry: tuple[Annotated[str, Field(pattern=CARRY_WORD)], ...] = ("project-memory",)
+    """What of your own set-up a harness gets; text alone by default, and only the repository's."""
+    mcp_servers: dict[Annotated[str, Field(pattern=MCP_NAME)], McpServer] = Field(
+        default_factory=dict
+    )
+    """MCP servers by name; each start is decided by the policy."""
 
 
 def load_config(path: Path) -> Config:
@@ -111,6 +137,8 @@ def digest_of(config: Config) -> Digest:
     return Digest(hashlib.sha256(config.model_dump_json().encode()).hexdigest())
 
 
-def _tuples(table: dict[str, object]) -> dict[str, object]:
+def _tuples(value: object) -> object:
     """TOML has arrays, the frozen value has tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from agp.sandbox.places import PlacesPlan
 
 FORWARD_IN_VIEW = f"{OURS_IN_VIEW}/forward"
+CARRIED_IN_VIEW = "/opt/carried"
+"""What of a person's set-up is handed back; outside /opt/agp, which is closed to the agent."""
 MODEL_PORT = 8080
 PROXY_PORT = 3128
 TMP_BYTES = 2 * 1024**3
@@ -88,12 +90,16 @@ def build_view(plan: LaunchPlan, seats: ViewSeats, places: PlacesPlan) -> ViewCo
         system=system,
         links=links,
         scratch=scratch(),
-        files=(*our_etc(who), *(OurFile(path=p, content=c) for p, c in sorted(files.items()))),
+        files=(*our_etc(who), *(_our_file(p, c) for p, c in sorted(files.items()))),
         binds=(
             *toolchain_binds(seats.toolchains, agp_home=seats.agp_home),
             *(Bind(source=path, target=path) for path in places.visible),
             *(Bind(source=_real(host), target=inside) for host, inside in plan.harness_files),
             Bind(source=_real(seats.session_home), target=HOME_IN_VIEW, writable=True),
+            *(
+                Bind(source=_real(host), target=f"{HOME_IN_VIEW}/{inside}", writable=writable)
+                for host, inside, writable in plan.home_files
+            ),
             Bind(source=_real(seats.ask_directory), target=ASK_IN_VIEW),
             Bind(source=places.workspace, target=places.workspace, writable=True),
         ),
@@ -152,6 +158,12 @@ def toolchain_binds(toolchains: tuple[str, ...], *, agp_home: str) -> tuple[Bind
             fix="correct `toolchains` in config.toml",
         )
     return tuple(binds)
+
+
+def _our_file(path: str, content: bytes) -> OurFile:
+    """Show a file of the plan; what was carried may be a script, and its call is decided anyway."""
+    mode = 0o555 if path.startswith(f"{CARRIED_IN_VIEW}/") else 0o444
+    return OurFile(path=path, content=content, mode=mode)
 
 
 def _entry(argv: tuple[str, ...]) -> tuple[str, ...]:

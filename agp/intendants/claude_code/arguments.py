@@ -42,7 +42,7 @@ _PREFIXES = {
     "--system-prompt": "only --append-system-prompt is passed on",
     "--append-system-prompt-": "only the plain --append-system-prompt is passed on",
     "--plugin": "a plugin brings code that runs without a decision",
-    "--mcp": "MCP servers are not built in this version",
+    "--mcp": "MCP servers are named in config.toml: [mcp_servers.NAME]",
     "--remote": "it would open the session to somebody else",
     "--input": "AGP writes what the harness reads",
     "--output": "AGP reads the event stream to prove coverage",
@@ -50,7 +50,7 @@ _PREFIXES = {
 _REASONS = {
     "--add-dir": "the view shows the workspace only",
     "--agent": "an agent definition can change its own permissions",
-    "--agents": "an agent definition can change its own permissions",
+    "--agents": "an agent definition can change its own permissions; carry yours: --carry agents",
     "--background": "a run that leaves its launcher is not governed",
     "--bare": "it switches hooks off",
     "--bg": "a run that leaves its launcher is not governed",

@@ -18,6 +18,8 @@ VIEW_PATH = "/usr/local/bin:/usr/bin:/bin"
 RELAY_URL = "http://127.0.0.1:8080"
 PROXY_URL = "http://127.0.0.1:3128"
 LOGIN_VARIABLE = "ANTHROPIC_API_KEY"
+OAUTH_VARIABLE = "CLAUDE_CODE_OAUTH_TOKEN"
+"""A subscription's token (`claude setup-token`): the only CLAUDE* name that may be handed over."""
 
 _FIXED = (
     ("HOME", VIEW_HOME),
@@ -99,6 +101,8 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise _refused(name, "it is not the name of an environment variable")
+    if name == OAUTH_VARIABLE:
+        return
     for why, patterns in _NEVER.items():
         if any(fnmatchcase(name, pattern) for pattern in patterns):
             raise _refused(name, why)

@@ -12,6 +12,7 @@ from agp.contracts.base import Contract, Digest
 from agp.contracts.intendant import LaunchPlan
 from agp.errors import RunRefused
 from agp.intendants.claude_code.arguments import read_arguments, read_task
+from agp.intendants.claude_code.carried import CarriedSet
 from agp.intendants.claude_code.environment import OWN_NAMES, build_environment
 from agp.intendants.claude_code.settings import (
     BRIDGE_PATH,
@@ -58,6 +59,8 @@ class LaunchRequest(Contract):
     denied_reads: tuple[str, ...] = ()
     """What the policy denies for reading, as the harness's own rules; see `read_rules`."""
     unsafe: tuple[str, ...] = ()
+    carried: CarriedSet = CarriedSet()
+    """What of the person's own set-up goes back."""
 
 
 def plan_launch(request: LaunchRequest) -> LaunchPlan:
@@ -82,14 +85,16 @@ def plan_launch(request: LaunchRequest) -> LaunchPlan:
     return LaunchPlan(
         intendant=HARNESS,
         version=request.version,
-        argv=(CLAUDE_PATH, "-p", *_GOVERNED, *extra, "--", task),
+        argv=(CLAUDE_PATH, "-p", *_GOVERNED, *request.carried.arguments, *extra, "--", task),
         environment=environment,
         files=(
             (SETTINGS_PATH, settings),
             (BRIDGE_PATH, request.bridge),
             (FORWARD_PATH, request.forwarder),
+            *request.carried.files,
         ),
         harness_files=((request.executable, CLAUDE_PATH),),
+        home_files=request.carried.home_files,
         settings_digest=_sha256(settings),
         harness_digest=request.executable_sha256,
         unsafe=request.unsafe,
@@ -108,6 +113,7 @@ def launch_digest(plan: LaunchPlan) -> Digest:
         "files": [[path, _sha256(content)] for path, content in plan.files],
         "harness": [plan.intendant, plan.version, plan.harness_digest, plan.harness_files],
         "unsafe": plan.unsafe,
+        "home": plan.home_files,
     }
     text = json.dumps(shape, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return Digest(hashlib.sha256(b"agp/launch/v1\0" + text.encode()).hexdigest())
