@@ -28,7 +28,7 @@ _NOT_BUILT = {
 """Settings that a later version may have; an unknown one is refused as such."""
 
 
-MCP_NAME = r"^[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,31}$"
+MCP_NAME = r"^[A-Za-z0-9](_?[A-Za-z0-9-]){0,31}$"
 """No `__`: the harness names a tool `mcp__SERVER__TOOL`, and one name must have one reading."""
 CARRY_WORD = (
     r"^(login|login-refresh|memory|project-memory|skills|agents|project-skills|project-agents"
