@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
 DEADLINE_S: Final = 30.0
 """For the whole run of the harness; the real one needs between one and two."""
-_OUTPUT: Final = 16 * 1024 * 1024
+OUTPUT: Final = 16 * 1024 * 1024
+"""Bytes kept of each stream of the harness; a canary's has some tens of thousands."""
 
 
 async def prove_harness(
@@ -104,7 +105,7 @@ async def _run(
     async with anyio.create_task_group() as tasks:
         await tasks.start(listener.serve)
         await tasks.start(model.serve_unix, str(ask / "model.sock"))
-        limits = Limits(timeout_s=deadline_s, output=_OUTPUT)
+        limits = Limits(timeout_s=deadline_s, output=OUTPUT)
         done = await run_view(view.spec, view.who, stdin=b"", limits=limits)
         tasks.cancel_scope.cancel()
     return Ended(done.exit_code, done.timed_out, bytes(done.stdout.kept), bytes(done.stderr.kept))

@@ -68,6 +68,12 @@ def shape_digest(plan: LaunchPlan) -> Digest:
     return Digest(hashlib.sha256(b"agp/shape/v1\0" + text.encode()).hexdigest())
 
 
+def installed_digest(settings: bytes, *, version: str, scope: str) -> Digest:
+    """Digest installed hooks as a canary tries them; the socket's path is taken out before."""
+    shape = ["agp", __version__, version, scope, hashlib.sha256(settings).hexdigest()]
+    return Digest(hashlib.sha256(b"agp/installed/v1\0" + json.dumps(shape).encode()).hexdigest())
+
+
 def _environment(plan: LaunchPlan) -> tuple[tuple[str, str], ...]:
     """Give the canary its own key and the relay; the way to the model is no part of the proof."""
     kept = {name: value for name, value in plan.environment if name not in _ROUTES | LOGINS}
