@@ -33,11 +33,8 @@ from agp.intendants.claude_code.carried import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CARRY_WORD: Final = (
-    r"^(login|login-refresh|memory|project-memory|skills|agents|project-skills|project-agents"
-    r"|(skill|agent):[A-Za-z0-9][A-Za-z0-9_-]{0,63})$"
-)
-"""What may stand in `carry`; one name from `~/.claude` is `skill:NAME` or `agent:NAME`."""
+    from agp.daemon.mcp import PlannedServer
+
 LOGIN_FILE: Final = ".claude/.credentials.json"
 """Below a HOME; where Claude Code on Linux keeps the tokens of a subscription."""
 REFRESH_TARGET: Final = "platform.claude.com:443"
@@ -56,8 +53,14 @@ class _Seen(NamedTuple):
     content: bytes
 
 
-def look(
-    words: tuple[str, ...], *, workspace: str, view_uid: int, home: Path, egress: tuple[str, ...]
+def look(  # noqa: PLR0913 - one argument for each fact
+    words: tuple[str, ...],
+    *,
+    workspace: str,
+    view_uid: int,
+    home: Path,
+    egress: tuple[str, ...],
+    servers: tuple[PlannedServer, ...] = (),
 ) -> CarriedSet:
     """Read what `carry` asks for; what is there and cannot go back is told, not dropped in silence.
 
@@ -74,14 +77,15 @@ def look(
         *(repository.memory() if "project-memory" in asked else ()),
     ]
     parts = [*_own_parts(asked, theirs), *_project_parts(asked, repository)]
-    made = carried_set(tuple(memories), tuple(parts), tuple(left))
-    if not {"login", "login-refresh"}.isdisjoint(asked):
-        login = _login(home, asked, Path(workspace), view_uid, egress)
-        name = "login-refresh" if login[2] else "login"
-        made = CarriedSet.model_validate(
-            {**dict(made), "home_files": (login,), "names": (name, *made.names)}
-        )
-    return made
+    planned = tuple((server.name, server.digest) for server in servers)
+    made = carried_set(tuple(memories), tuple(parts), tuple(left), planned)
+    if {"login", "login-refresh"}.isdisjoint(asked):
+        return made
+    login = _login(home, asked, Path(workspace), view_uid, egress)
+    name = "login-refresh" if login[2] else "login"
+    return CarriedSet.model_validate(
+        {**dict(made), "home_files": (login,), "names": (name, *made.names)}
+    )
 
 
 def _own_parts(asked: tuple[str, ...], theirs: _Theirs) -> Iterator[CarriedPart]:

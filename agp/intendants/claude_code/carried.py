@@ -22,10 +22,15 @@ from pydantic import Field
 
 from agp.contracts.base import Contract
 from agp.errors import RunRefused
+from agp.intendants.claude_code.settings import INTERPRETER
 
 CARRIED_PLACE: Final = "/opt/carried"
 """In the view; not below /opt/agp, which the policy's floor closes to the agent."""
 MEMORY_PATH: Final = f"{CARRIED_PLACE}/memory.md"
+SERVERS_PATH: Final = f"{CARRIED_PLACE}/mcp.json"
+CALL_PATH: Final = "/opt/agp/agp-call"
+"""The shim by which a server is started outside the harness's view."""
+CALL_SOCKET: Final = "/run/agp/call.sock"
 MEMORY_LIMIT: Final = 512 * 1024
 """Bytes of all memory together: about a model's whole context, so more is a mistake."""
 MOST_FILES: Final = 400
@@ -204,10 +209,27 @@ def format_memory(memories: tuple[Memory, ...]) -> bytes:
     return "\n".join(said).encode()
 
 
+def format_servers(names: tuple[str, ...]) -> bytes:
+    """Write the MCP configuration: each server is AGP's shim, which asks to have it started.
+
+    The harness starts nothing but the shim, and the name is all that it can say to it.
+    """
+    servers = {
+        name: {"command": INTERPRETER, "args": ["-I", "-S", CALL_PATH, CALL_SOCKET, "mcp", name]}
+        for name in names
+    }
+    return json.dumps({"mcpServers": servers}, indent=1).encode() + b"\n"
+
+
 def carried_set(
-    memories: tuple[Memory, ...], parts: tuple[CarriedPart, ...], left: tuple[str, ...]
+    memories: tuple[Memory, ...],
+    parts: tuple[CarriedPart, ...],
+    left: tuple[str, ...],
+    servers: tuple[tuple[str, str], ...] = (),
 ) -> CarriedSet:
     """Put everything into the view's files, and name it for the journal.
+
+    `servers` are MCP servers: name, digest of what was planned.
 
     Raises:
         RunRefused: it is more than a view can be given.
@@ -231,6 +253,10 @@ def carried_set(
             files += [(f"{place}/{path}", content) for p in own for path, content in p.files]
             arguments.append(f"--plugin-dir={place}")
             names += [f"{p.kind}:{owner}:{p.name}:{_digest(p)}" for p in own]
+    if servers:
+        files.append((SERVERS_PATH, format_servers(tuple(name for name, _ in servers))))
+        arguments.append(f"--mcp-config={SERVERS_PATH}")
+        names += [f"mcp:{name}:{digest}" for name, digest in servers]
     _check_unique(files)
     if len(files) > MOST_FILES or sum(part.size for part in parts) > SIZE_LIMIT:
         raise _too_much(
