@@ -207,3 +207,5 @@ class LaunchPlan(Contract):
     harness_digest: str = ""
     """SHA-256 of the harness's executable; empty where AGP executes the calls itself."""
     unsafe: tuple[str, ...] = ()
+    interactive: bool = False
+    """The harness draws its own screen, on a terminal that AGP makes for it."""

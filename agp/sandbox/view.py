@@ -106,7 +106,7 @@ def build_view(plan: LaunchPlan, seats: ViewSeats, places: PlacesPlan) -> ViewCo
         masks=mask_binds(places),
         environment=plan.environment,
         cwd=places.workspace,
-        argv=_entry(plan.argv),
+        argv=_entry(plan),
     )
     digest = digest_of(spec, filter_program(nesting=spec.nesting))
     return ViewCommand(spec, who, digest, places.created_mount_points)
@@ -166,15 +166,17 @@ def _our_file(path: str, content: bytes) -> OurFile:
     return OurFile(path=path, content=content, mode=mode)
 
 
-def _entry(argv: tuple[str, ...]) -> tuple[str, ...]:
+def _entry(plan: LaunchPlan) -> tuple[str, ...]:
     """Let the forwarder start first, then become the harness."""
+    terminal = ("--terminal",) if plan.interactive else ()
     routes = (
         str(MODEL_PORT),
         f"{ASK_IN_VIEW}/model.sock",
         str(PROXY_PORT),
         f"{ASK_IN_VIEW}/proxy.sock",
     )
-    return (INTERPRETER, "-I", "-S", FORWARD_IN_VIEW, LIFELINE, *routes, "--", *argv)
+    ours = (INTERPRETER, "-I", "-S", FORWARD_IN_VIEW, *terminal, LIFELINE)
+    return (*ours, *routes, "--", *plan.argv)
 
 
 def _check_seats(seats: ViewSeats, who: RunAs) -> None:

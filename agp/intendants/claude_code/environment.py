@@ -33,8 +33,10 @@ _FIXED = (
     ("DISABLE_TELEMETRY", "1"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
 )
+SCREEN_ENVIRONMENT = (("COLORTERM", "truecolor"), ("TERM", "xterm-256color"))
+"""For the harness's own screen: what AGP's filter lets through, whatever the real terminal is."""
 OWN_NAMES = frozenset(
-    {name for name, _ in _FIXED}
+    {name for name, _ in (*_FIXED, *SCREEN_ENVIRONMENT)}
     | {"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"}
     | {f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 )
@@ -55,7 +57,7 @@ _NEVER = {
     "it changes what governs the harness, or where its model is": (
         "CLAUDE*", "ANTHROPIC_BASE_URL", "ANTHROPIC_*_URL", "ANTHROPIC_CUSTOM_*", "DISABLE_*",
         "ENABLE_*", "USE_*", "IS_SANDBOX", "MCP_*", "*_PROXY", "*_proxy", "SSL_*", "*_CA_BUNDLE",
-        "HOME", "PATH", "LANG", "SHELL", "TMPDIR", "USER", "LOGNAME", "PWD",
+        "HOME", "PATH", "LANG", "SHELL", "TMPDIR", "USER", "LOGNAME", "PWD", "TERM", "COLORTERM",
     ),
     "cloud and forge credentials do not enter the view": (
         "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*", "GCP_*", "CLOUDSDK_*", "VERTEX_*", "GH_*",

@@ -13,7 +13,11 @@ from agp.contracts.intendant import LaunchPlan
 from agp.errors import RunRefused
 from agp.intendants.claude_code.arguments import read_arguments, read_task
 from agp.intendants.claude_code.carried import CarriedSet
-from agp.intendants.claude_code.environment import OWN_NAMES, build_environment
+from agp.intendants.claude_code.environment import (
+    OWN_NAMES,
+    SCREEN_ENVIRONMENT,
+    build_environment,
+)
 from agp.intendants.claude_code.settings import (
     BRIDGE_PATH,
     HARNESS,
@@ -30,6 +34,8 @@ _GOVERNED = (
     "--strict-mcp-config",
     "--permission-mode",
     "default",
+)
+_STREAM = (
     "--output-format",
     "stream-json",
     "--verbose",
@@ -69,10 +75,32 @@ def plan_launch(request: LaunchRequest) -> LaunchPlan:
     Raises:
         RunRefused: a task, an argument or a variable that would loosen the governed run.
     """
+    task = read_task(request.task)
+    extra = (*request.carried.arguments, *read_arguments(request.arguments))
+    return _plan(request, ("-p", *_GOVERNED, *_STREAM, *extra, "--", task))
+
+
+def plan_screen(request: LaunchRequest) -> LaunchPlan:
+    """Say exactly what is started for a person at the harness's own screen; as `plan_launch`.
+
+    A task is the first prompt; without one the screen waits for it.
+
+    Raises:
+        RunRefused: a task, an argument or a variable that would loosen the governed run.
+    """
+    first = ("--", read_task(request.task)) if request.task else ()
+    extra = (*request.carried.arguments, *read_arguments(request.arguments))
+    plan = _plan(request, (*_GOVERNED, *extra, *first))
+    environment = tuple(sorted((*plan.environment, *SCREEN_ENVIRONMENT)))
+    return LaunchPlan.model_validate(
+        {**dict(plan), "environment": environment, "interactive": True}
+    )
+
+
+def _plan(request: LaunchRequest, words: tuple[str, ...]) -> LaunchPlan:
+    """Put one argument vector together with everything that governs it."""
     if not PurePosixPath(request.executable).is_absolute():
         raise RunRefused("the harness's executable has no absolute path", where=request.executable)
-    task = read_task(request.task)
-    extra = read_arguments(request.arguments)
     environment = build_environment(
         model_relay=request.model_relay,
         git_name=request.git_name,
@@ -85,7 +113,7 @@ def plan_launch(request: LaunchRequest) -> LaunchPlan:
     return LaunchPlan(
         intendant=HARNESS,
         version=request.version,
-        argv=(CLAUDE_PATH, "-p", *_GOVERNED, *request.carried.arguments, *extra, "--", task),
+        argv=(CLAUDE_PATH, *words),
         environment=environment,
         files=(
             (SETTINGS_PATH, settings),
