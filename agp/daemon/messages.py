@@ -33,6 +33,8 @@ class OpenSession(Contract):
     model_upstream: str = ""
     """`host:port` behind the model relay; empty: there is no relay."""
     unsafe: tuple[str, ...] = ()
+    interactive: bool = False
+    """A person sits at the harness's own screen; there is no event stream."""
     observe: bool = False
     """The operator lets this session through from its first event on."""
     secrets: tuple[str, ...] = Field(default=(), repr=False)
@@ -86,7 +88,13 @@ class AttachSession(OfSession):
 class NoteSession(OfSession):
     """`session.note`: an event that only the launcher can see."""
 
-    kind: Literal["sandbox.started", "sandbox.preflight", "sandbox.stopped", "coverage.violated"]
+    kind: Literal[
+        "sandbox.started",
+        "sandbox.preflight",
+        "sandbox.stopped",
+        "coverage.violated",
+        "harness.observed",
+    ]
     payload: dict[str, JsonValue]
 
 

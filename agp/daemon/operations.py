@@ -34,10 +34,12 @@ from agp.contracts.gateway import ControlOp, ControlRequest
 from agp.contracts.intendant import Allowed
 from agp.contracts.journal import (
     PAYLOAD_OF,
+    CanaryFinished,
     ControlPaused,
     ControlResumed,
     CoverageViolated,
     EventKind,
+    HarnessObserved,
     Record,
     SandboxStarted,
     SandboxStopped,
@@ -123,6 +125,7 @@ class Operations:
             ControlOp.CONTROL_PAUSE: self._control_pause,
             ControlOp.CONTROL_RESUME: self._control_resume,
             ControlOp.POLICY_RELOAD: self._policy_reload,
+            ControlOp.CANARY_RECORD: self._canary_record,
         }
 
     async def __call__(self, request: ControlRequest, connection: ControlConnection) -> Reply:
@@ -159,6 +162,9 @@ class Operations:
             raise MessageRefused("this note does not hold what its kind holds") from error
         if getattr(payload, "session_id", None) != live.session_id:
             raise MessageRefused("a note is about the session of its lease only")
+        if isinstance(payload, HarnessObserved):
+            await self._governor.told(live.governed, payload)
+            return {}
         await self._record.append(payload, actor=f"launcher:{live.session_id}")
         match payload:
             case CoverageViolated():
@@ -293,6 +299,12 @@ class Operations:
         loaded = await anyio.to_thread.run_sync(self._shelf.reload)
         await self._record.append(loaded, actor=_uid(connection))
         return write_value(loaded)
+
+    async def _canary_record(self, args: Reply, connection: ControlConnection) -> Reply:
+        """Journal a canary that the operator's side ran; only then may it count as a proof."""
+        finished = read_args(CanaryFinished, args)
+        sealed = await self._record.append(finished, actor=_uid(connection))
+        return {"seq": sealed.seq}
 
     def _control_state(self) -> Reply:
         running = tuple(

@@ -17,6 +17,7 @@ from agp.contracts.journal import (
     SessionReaped,
 )
 from agp.contracts.session import SessionLease
+from agp.daemon.attached import live_outside
 from agp.daemon.live import LeaseFile, LiveSession
 from agp.daemon.sessions import clear_left_overs
 from agp.errors import AgpError, IntegrityError
@@ -78,6 +79,9 @@ class Restorer:
         )
         if kept.harness_session is not None:
             governed.bind(kept.harness_session)
+        if started.attached is not None:
+            live_outside(governed, self.home)
+        governed.interactive = started.interactive is not None
         governed.counts = opened.counts
         governed.violations = opened.violations
         governed.executed_before = set(opened.executed)

@@ -125,6 +125,7 @@ class Sessions:
             egress=args.egress,
             operator_uid=connection.peer.uid,
             unsafe=args.unsafe,
+            interactive=args.interactive or None,
         )
         if args.observe:
             self._record.begin(session_id)
@@ -148,6 +149,7 @@ class Sessions:
             args.model_upstream,
         )
         live.governed.secrets = args.secrets
+        live.governed.interactive = args.interactive
         live.governed.observing = partial(self._record.observes, session_id)
         await self.keep(live)
         self.live[session_id] = live

@@ -37,6 +37,7 @@ from agp.contracts.journal import (
     CoverageViolated,
     ExecutionFinished,
     ExecutionStarted,
+    HarnessObserved,
     Record,
     TicketRedeemed,
     TicketRefused,
@@ -133,6 +134,10 @@ class Governor:
             case SessionClosed():
                 pass  # a claim; the launcher ends the session
         return Exchange(Noted())
+
+    async def told(self, session: GovernedSession, seen: HarnessObserved) -> None:
+        """Journal what the launcher saw of the harness, redacted and bounded."""
+        await self._prompts.observed(session, seen.what, seen.detail)
 
     async def gate(self, session: GovernedSession, proposed: ToolCall) -> Exchange:
         """Decide one call and wait for the end of the decision; the harness executes it."""

@@ -56,7 +56,7 @@ class Prompts:
     async def observed(
         self,
         session: GovernedSession,
-        what: Literal["file_mention", "mode_changed", "shell_escape"],
+        what: Literal["shell_escape", "file_mention", "mode_changed", "instructions_loaded"],
         detail: str,
     ) -> None:
         """Journal one observation, redacted and bounded; beyond the bound none."""
