@@ -313,6 +313,7 @@ class Sessions:
             raise Refusal(
                 f"there is no running session {session_id}", fix="list them with `agp sessions`"
             )
+        live.governed.observing = partial(self._record.observes, session_id)
         changed = await self._record.switch(live.governed, on=on, by=by)
         if changed and live.connection is not None:
             notice = ControlNotice(notice="observe", body={"on": on, "by": by})
