@@ -74,11 +74,15 @@ class ControlOp(StrEnum):
     SESSION_KILL = "session.kill"
     SESSION_OBSERVE = "session.observe"
     CALL_MEDIATE = "call.mediate"
+    CALL_START = "call.start"
+    CALL_SERVE = "call.serve"
+    CALL_END = "call.end"
     APPROVAL_LIST = "approval.list"
     APPROVAL_ANSWER = "approval.answer"
     CONTROL_PAUSE = "control.pause"
     CONTROL_RESUME = "control.resume"
     POLICY_RELOAD = "policy.reload"
+    CANARY_RECORD = "canary.record"
 
 
 class ControlRequest(Contract):

@@ -26,10 +26,15 @@ class Home:
         self.journal = root / "journal"
         self.calls = root / "calls"
         self.store = root / "store.db"
+        self.proved = root / "proved.json"
         self.log = root / "daemon.log"
         self.run = root / "run"
         self.lock = self.run / "daemon.lock"
         self.control_socket = self.run / "control.sock"
+        self.hooks = root / "hooks"
+        """The bridge of installed hooks, and what `agp hooks` must remember."""
+        self.hooks_socket = self.run / "hooks" / "ask.sock"
+        """Where installed hooks ask; for the operator's own processes only."""
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | os._Environ[str] = os.environ) -> Self:

@@ -24,6 +24,7 @@ from agp.daemon.harness_run import HarnessRun
 from agp.daemon.lease import Lease, open_lease
 from agp.daemon.messages import ClosedSession, EndSession, OpenSession, read_args
 from agp.daemon.plans import Planned, plan_claude, plan_scripted
+from agp.daemon.proved import prove_first
 from agp.daemon.scripted_run import run_script
 from agp.daemon.unwrap import find, unwrapped
 from agp.errors import (
@@ -148,6 +149,7 @@ async def _governed(
         await _prove(provider, planned, lease)
         if planned.intendant == "scripted":
             return await run_script(planned, lease, front.shown, provider)
+        await prove_first(home, config, planned, lease, front.shown.note)
         return await HarnessRun(home, config, planned, lease, front).run()
 
 
