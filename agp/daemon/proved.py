@@ -44,7 +44,7 @@ _SIZE_LIMIT: Final = 256 * 1024
 _MOST: Final = 64
 """Proofs kept, the newest: each harness version and each shape of a launch is one."""
 _DETAIL: Final = 500
-_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
