@@ -34,6 +34,7 @@ from agp.contracts.journal import (
     SessionReaped,
     SessionStarted,
 )
+from agp.contracts.policy import Grade
 from agp.contracts.session import SessionLease
 from agp.daemon.live import LeaseFile, LiveSession, check_lease
 from agp.daemon.messages import (
@@ -128,6 +129,7 @@ class Sessions:
             interactive=args.interactive or None,
         )
         if args.observe:
+            _check_confined(args.grade)
             self._record.begin(session_id)
         if policy.digest != self._shelf.base.digest:
             await self._record.append(self._shelf.loaded(policy), actor="agp")
@@ -313,6 +315,8 @@ class Sessions:
             raise Refusal(
                 f"there is no running session {session_id}", fix="list them with `agp sessions`"
             )
+        if on:
+            _check_confined(live.governed.grade)
         live.governed.observing = partial(self._record.observes, session_id)
         changed = await self._record.switch(live.governed, on=on, by=by)
         if changed and live.connection is not None:
@@ -508,6 +512,22 @@ class Sessions:
         if live.connection is not None:
             body: dict[str, JsonValue] = {"target": target[:300], "reason": reason[:300]}
             await live.connection.notify(ControlNotice(notice="egress_refused", body=body))
+
+
+def _check_confined(grade: Grade) -> None:
+    """Let nothing through where only the rules stand between an agent and AGP.
+
+    Attack: a call that is not understood is let through and answers AGP's own questions.
+
+    Raises:
+        RunRefused: the session has no view of its own.
+    """
+    if not grade.at_least(Grade.SHARED):
+        raise RunRefused(
+            "observe mode needs a session in a view of AGP's own",
+            why=f"at the grade {grade.value} the rules alone keep the agent away from AGP itself",
+            fix="start it as `agp run --observe`",
+        )
 
 
 def uncovered(view: LiveView) -> tuple[str, ...]:
