@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from agp.daemon.home import Home
     from agp.journal.keys import PublicKey
 
-_OURS = frozenset({"config.toml", "policy.yaml", "keys", "journal", "calls", "run", "sessions"})
+_OURS = frozenset(
+    {"config.toml", "policy.yaml", "keys", "journal", "calls", "run", "sessions", "harness"}
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -163,6 +163,8 @@ class RunRequest(Contract):
     """Let through and record what rules would ask about or deny; journaled."""
     extra: tuple[str, ...] = ()
     """Arguments for the harness; the intendant's allow-list judges them."""
+    carry: tuple[str, ...] = ()
+    """What of the person's set-up goes back besides what the configuration says."""
 
 
 class CallStory(Contract):
@@ -198,4 +200,8 @@ class RunSummary(Contract):
     harness_exit: int | None = None
     text: str = ""
     """What the agent said last; untrusted text."""
+    carried: tuple[str, ...] = ()
+    """What of the person's set-up went back, as journaled."""
+    resume: str = ""
+    """The harness's own id of the conversation that was kept; empty: none was."""
     duration_ms: int

@@ -17,3 +17,5 @@ class Ended:
     harness_exit: int | None = None
     text: str = ""
     """What the agent said last; untrusted."""
+    resume: str = ""
+    """The conversation that was kept; empty: none was."""

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from agp.daemon.ended import Ended
 from agp.daemon.guard import guarded
 from agp.daemon.messages import LiveView, ReconcileSession
 from agp.daemon.shipped import shipped
+from agp.daemon.transcripts import keep, seed, shelf_of
 from agp.errors import MessageRefused, RunRefused
 from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
 from agp.sandbox.host import run_as
@@ -71,18 +73,31 @@ class HarnessRun:
         """Carry the run through its six steps."""
         places = self._places
         view = self._view(places)
-        async with guarded(
-            self._lease, places, grade=self._planned.grade, profile=view.digest
-        ) as found:
-            exit_code = await self._live(view)
-        return await self._judged(exit_code, found.changed)
+        try:
+            async with guarded(
+                self._lease, places, grade=self._planned.grade, profile=view.digest
+            ) as found:
+                exit_code = await self._live(view)
+        finally:
+            with anyio.CancelScope(shield=True):
+                kept = await anyio.to_thread.run_sync(self._kept)
+        return replace(await self._judged(exit_code, found.changed), resume=kept)
+
+    def _kept(self) -> str:
+        """Keep what a resume needs, now that nothing of the view is left to change it."""
+        session_home = Path(self._lease.session.session_directory) / "home"
+        shelf = shelf_of(self._home.harness, self._planned.workspace)
+        return keep(session_home, shelf, run_as(self._planned.workspace).uid)
 
     def _view(self, places: PlacesPlan) -> ViewCommand:
         launch = self._planned.launch
         if launch is None:
             raise RunRefused("there is no launch plan for this harness")
         session = Path(self._lease.session.session_directory)
-        prepare_home(session / "home", run_as(self._planned.workspace))
+        who = run_as(self._planned.workspace)
+        prepare_home(session / "home", who)
+        if self._planned.transcript is not None:
+            seed(self._planned.transcript, session / "home", who)
         seats = ViewSeats(
             agp_home=str(self._home.root),
             session_home=str(session / "home"),

@@ -28,6 +28,7 @@ class Home:
         self.store = root / "store.db"
         self.proved = root / "proved.json"
         self.log = root / "daemon.log"
+        self.harness = root / "harness"
         self.run = root / "run"
         self.lock = self.run / "daemon.lock"
         self.control_socket = self.run / "control.sock"
@@ -68,6 +69,7 @@ class Home:
             self.calls,
             self.run,
             self.root / "sessions",
+            self.harness,
         ):
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)

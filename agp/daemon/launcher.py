@@ -86,6 +86,8 @@ def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool
         journal_verified=_verified(home),
         harness_exit=ended.harness_exit,
         text=ended.text,
+        carried=planned.carried,
+        resume=ended.resume,
         duration_ms=int((time.monotonic() - started) * 1000),
     )
 
@@ -95,7 +97,7 @@ def _plan(home: Home, config: Config, request: RunRequest) -> Planned:
     workspace = check_workspace(request.repo, agp_home=str(home.root))
     if request.intendant == "scripted":
         return plan_scripted(request, workspace)
-    return plan_claude(config, request, workspace)
+    return plan_claude(home, config, request, workspace)
 
 
 async def _session(
@@ -111,6 +113,7 @@ async def _session(
         egress=planned.egress,
         model_upstream=planned.model_upstream,
         unsafe=planned.unsafe,
+        carried=planned.carried,
         observe=planned.observe,
         secrets=planned.secrets,
         launcher_pid=os.getpid(),

@@ -33,6 +33,8 @@ class OpenSession(Contract):
     model_upstream: str = ""
     """`host:port` behind the model relay; empty: there is no relay."""
     unsafe: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    """What of the person's set-up goes back; names and digests."""
     interactive: bool = False
     """A person sits at the harness's own screen; there is no event stream."""
     observe: bool = False

@@ -12,18 +12,25 @@ from urllib.parse import urlsplit
 
 from agp.contracts.base import Digest
 from agp.contracts.policy import Grade
+from agp.daemon.carry import REFRESH_TARGET, look
 from agp.daemon.files import read_regular
+from agp.daemon.mcp import PlannedServer, plan_servers
 from agp.daemon.shipped import shipped
-from agp.errors import RunRefused, UsageRefused
+from agp.daemon.transcripts import Transcript, find, shelf_of
+from agp.errors import NotBuilt, RunRefused, UsageRefused
+from agp.intendants.claude_code.arguments import read_arguments
+from agp.intendants.claude_code.carried import CarriedSet
 from agp.intendants.claude_code.environment import check_name
 from agp.intendants.claude_code.launch import LaunchRequest, launch_digest, plan_launch
 from agp.intendants.claude_code.version import check_version, find_executable
 from agp.intendants.scripted import ScriptedCall, parse_script
+from agp.sandbox.host import run_as
 
 if TYPE_CHECKING:
     from agp.contracts.control import RunRequest
     from agp.contracts.intendant import LaunchPlan
     from agp.daemon.config import Config
+    from agp.daemon.home import Home
 
 _SHORTEST_SECRET = 8
 """Characters; a shorter value stands in too many harmless texts."""
@@ -48,6 +55,14 @@ class Planned:
     """Values of the variables that the operator hands over; never journaled."""
     launch: LaunchPlan | None = None
     """For a harness."""
+    carried: tuple[str, ...] = ()
+    """What of the person's set-up goes back, by name and digest; journaled and shown."""
+    left: tuple[str, ...] = ()
+    """What was asked for and does not, each with its reason; shown."""
+    servers: tuple[PlannedServer, ...] = ()
+    """The MCP servers that may be asked for in this run."""
+    transcript: Transcript | None = None
+    """The conversation that goes on."""
     calls: tuple[ScriptedCall, ...] = ()
     """For the scripted intendant."""
 
@@ -76,7 +91,7 @@ def plan_scripted(request: RunRequest, workspace: str) -> Planned:
     )
 
 
-def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
+def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str) -> Planned:
     """Find the harness, check its version, and write down everything that starts it.
 
     The grade is `shared`: calls run beside the harness until each has a view of its own.
@@ -87,6 +102,8 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
     executable = check_version(found, unsafe_version=request.unsafe_harness_version)
     upstream = "" if request.model_url is None else _upstream(request.model_url)
     model = () if request.model is None else ("--model", request.model)
+    transcript = _transcript(home, request, workspace)
+    carried, servers = _carried(home, config, request, workspace)
     who = _user_name()
     named = _named((*config.pass_environment, *request.pass_environment))
     launch = plan_launch(
@@ -104,6 +121,7 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
             git_email=f"{who}@agp.invalid",
             named_environment=named,
             unsafe=executable.unsafe,
+            carried=carried,
         )
     )
     return Planned(
@@ -112,12 +130,59 @@ def plan_claude(config: Config, request: RunRequest, workspace: str) -> Planned:
         workspace=workspace,
         grade=Grade.SHARED,
         launch_digest=launch_digest(launch),
-        egress=() if upstream else config.egress,
+        egress=() if upstream else _egress(config, carried),
         model_upstream=upstream,
         unsafe=launch.unsafe,
         secrets=tuple(value for _, value in named if len(value) >= _SHORTEST_SECRET),
         launch=launch,
+        carried=(*carried.names, *(() if transcript is None else (transcript.said,))),
+        left=carried.left,
+        servers=servers,
+        transcript=transcript,
     )
+
+
+def _carried(
+    home: Home, config: Config, request: RunRequest, workspace: str
+) -> tuple[CarriedSet, tuple[PlannedServer, ...]]:
+    """Look at the person's set-up, and at the MCP servers that the configuration names.
+
+    Raises:
+        RunRefused: something asked for by its name cannot be handed back.
+        NotBuilt: an MCP server is named.
+    """
+    if config.mcp_servers:
+        raise NotBuilt(
+            "starting an MCP server for a harness is not built yet",
+            where="mcp_servers",
+            fix="take [mcp_servers] out of config.toml",
+        )
+    servers, left = plan_servers(config, workspace, agp_home=str(home.root))
+    carried = look(
+        (*config.carry, *request.carry),
+        workspace=workspace,
+        view_uid=run_as(workspace).uid,
+        home=Path.home(),
+        egress=() if request.model_url else config.egress,
+        servers=servers,
+    )
+    told = CarriedSet.model_validate({**dict(carried), "left": (*carried.left, *left)})
+    return told, servers
+
+
+def _egress(config: Config, carried: CarriedSet) -> tuple[str, ...]:
+    """Name what the session may reach: a login that may be renewed needs the place for it."""
+    renewed = any(writable for _, _, writable in carried.home_files)
+    return tuple(dict.fromkeys((*config.egress, *((REFRESH_TARGET,) if renewed else ()))))
+
+
+def _transcript(home: Home, request: RunRequest, workspace: str) -> Transcript | None:
+    """Find the conversation that the arguments go on with, before anything is started."""
+    words = read_arguments(request.extra)
+    asked = next((w.partition("=")[2] for w in words if w.startswith("--resume=")), None)
+    if asked is None and "--continue" not in words:
+        return None
+    return find(shelf_of(home.harness, workspace), asked)
 
 
 def _user_name() -> str:

@@ -126,6 +126,7 @@ class Sessions:
             egress=args.egress,
             operator_uid=connection.peer.uid,
             unsafe=args.unsafe,
+            carried=args.carried or None,
             interactive=args.interactive or None,
         )
         if args.observe:
