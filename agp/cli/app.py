@@ -15,6 +15,7 @@ from agp.cli import (
     daemon,
     doctor,
     explain,
+    observe,
     policy,
     run,
     setup,
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (setup, doctor, run, control, approvals, verify, policy, explain):
+for group in (setup, doctor, run, control, approvals, verify, observe, policy, explain):
     group.register(app)
 app.add_typer(daemon.app, name="daemon")
 
