@@ -83,6 +83,8 @@ class SessionOpened(Contract):
     type: Literal["session_opened"] = "session_opened"
     harness_session: str
     source: str
+    cwd: str | None = None
+    """Where it works; None where the harness does not say."""
 
 
 class SessionClosed(Contract):

@@ -117,7 +117,9 @@ def _mention(session: str, cwd: str, path: str) -> ToolCall:
 
 def _opened(payload: Payload) -> HookMessage:
     return SessionOpened(
-        harness_session=_session(payload), source=_shaped(payload, "source", _WORD)
+        harness_session=_session(payload),
+        source=_shaped(payload, "source", _WORD),
+        cwd=_cwd(payload) if "cwd" in payload else None,
     )
 
 
