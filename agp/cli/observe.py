@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agp.cli.verify import is_fresh
 from agp.cli.wire import ask_daemon, checked_home, output_of
 from agp.contracts.display import visible
 from agp.errors import UsageRefused
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 observing = typer.Typer(help="Record what rules would do, and read it.", rich_markup_mode=None)
 _SPAN = re.compile(r"([1-9][0-9]{0,3})([hdw])")
+_NOTHING = "Nothing recorded yet: `agp run --observe` begins a journal to report on."
 _HOURS = {"h": 1, "d": 24, "w": 168}
 
 SessionName = Annotated[str, typer.Argument(help="The session's id, from `agp sessions`.")]
@@ -81,8 +83,12 @@ def report(
     from agp.governor.observed import Span
 
     span = Span(_moment(since, datetime.now(UTC)), session)
-    made = observe_report(checked_home(), span)
+    home = checked_home()
     output: Output = output_of(ctx)
+    if is_fresh(home):
+        output.show("observe-report", {"calls": {"observed": 0}}, [_NOTHING])
+        return
+    made = observe_report(home, span)
     output.show("observe-report", document_of(made), page_of(made, output))
 
 

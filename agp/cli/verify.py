@@ -50,7 +50,7 @@ def verify(
 
     home = Home.from_environment()
     output = output_of(ctx)
-    if path is None and against is None and _is_fresh(home):
+    if path is None and against is None and is_fresh(home):
         nothing: dict[str, JsonValue] = {
             "integrity": "NOTHING",
             "completeness": "UNANCHORED",
@@ -71,7 +71,7 @@ def verify(
     return 0 if trusted else IntegrityError.exit_code
 
 
-def _is_fresh(home: Home) -> bool:
+def is_fresh(home: Home) -> bool:
     """Tell whether nothing was ever recorded: a used home without its journal is no fresh one.
 
     Raises:
