@@ -24,6 +24,7 @@ from agp.contracts.control import DaemonStatus, SessionSummary
 from agp.contracts.gateway import ControlNotice
 from agp.contracts.journal import ConfigInForce, ControlPaused, EventKind, Line
 from agp.contracts.policy import Decision
+from agp.daemon.attached import Attached
 from agp.daemon.clock import SystemClock
 from agp.daemon.config import Config, digest_of
 from agp.daemon.lock import exclusive
@@ -34,7 +35,7 @@ from agp.daemon.operations import Operations
 from agp.daemon.recovery import Restorer
 from agp.daemon.sessions import Sessions
 from agp.daemon.shelf import PolicyShelf
-from agp.daemon.survey import HostSurveyor
+from agp.daemon.survey import SEARCH_PATH, HostSurveyor
 from agp.errors import IntegrityError, JournalBroken, Unavailable
 from agp.gateway.control import ControlListener
 from agp.governor.decide import Decider, Timing
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from agp.governor.ports import Rules
     from agp.governor.session import GovernedSession
 
-SEARCH_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
 _DISK_PERIOD_S: Final = 5.0
 _STORE_RETRY_S: Final = 2.0
 _TELL_S: Final = 2.0
@@ -137,8 +137,10 @@ class _Daemon:
             call_timeout_s=self.config.call_timeout_s,
         )
         server = ControlListener(self.home.control_socket, operations)
+        attached = Attached(self.home, self.sessions, self.record, self.shelf, self.tasks)
         async with anyio.create_task_group() as front:
             await front.start(server.serve)
+            await front.start(attached.serve)
             self.tasks.start_soon(self._signals)
             if until_idle:
                 self.tasks.start_soon(self._until_idle)

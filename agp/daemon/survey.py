@@ -34,6 +34,8 @@ from agp.sandbox.places import GIT_DIRECTORIES, GIT_FILES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+SEARCH_PATH: Final[Places] = ("/usr/local/bin", "/usr/bin", "/bin")
+"""PATH of every view."""
 _OURS: Final = ("/opt/agp", "/run/agp", "/etc/claude-code", "/etc/codex")
 _HASH_LIMIT: Final = 64 * 1024 * 1024
 _SECRET_NAME: Final = re.compile(

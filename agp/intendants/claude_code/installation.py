@@ -39,10 +39,15 @@ _OBSERVE_RECONNECT_S: Final = 5
 _ASK: Final[Keys] = ("permissions", "ask")
 _EVERY: Final = "*"
 _BRIDGE_NAME: Final = "agp-bridge"
-_WITHOUT_TOOL: Final = frozenset(
-    {HookEvent.POST_TOOL_BATCH, HookEvent.SESSION_START, HookEvent.SESSION_END}
+_OF_A_TOOL: Final = frozenset(
+    {
+        HookEvent.PRE_TOOL_USE,
+        HookEvent.PERMISSION_REQUEST,
+        HookEvent.POST_TOOL_USE,
+        HookEvent.POST_TOOL_USE_FAILURE,
+    }
 )
-"""Events that take no tool matcher."""
+"""Events that take a tool matcher; `*` is every tool."""
 _ANYWHERE: Final[Mapping[Keys, JsonValue]] = {
     ("disableAllHooks",): False,
     ("disableSkillShellExecution",): True,
@@ -216,7 +221,7 @@ def hook_group(event: HookEvent, place: HookPlace) -> Document:
         "timeout": HOOK_TIMEOUT_S,
         "onFailure": "block",
     }
-    group: Document = {} if event in _WITHOUT_TOOL else {"matcher": "*"}
+    group: Document = {"matcher": "*"} if event in _OF_A_TOOL else {}
     return {**group, "hooks": [hook]}
 
 
@@ -224,6 +229,13 @@ def managed_document(place: HookPlace) -> Document:
     """Write the whole drop-in of the managed scope; nobody else's settings are in it."""
     switches = install({}, place).document
     return {**{path[0]: value for path, value in _MANAGED_ONLY.items()}, **switches}
+
+
+def everything_made() -> Undo:
+    """Give what takes AGP's share out where nobody knows what was there before."""
+    paths = {path[:depth] for path in _ANYWHERE for depth in range(1, len(path) + 1)}
+    lists = {_ASK, (*_ASK, _EVERY), ("hooks",), *(("hooks", event.value) for event in HookEvent)}
+    return Undo(made=tuple(sorted(_text(path) for path in paths | lists)))
 
 
 class _Book:
