@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from agp.contracts.base import Contract
+from agp.contracts.base import CallId, Contract
 from agp.contracts.policy import Action
 
 if TYPE_CHECKING:
@@ -144,6 +144,15 @@ class Noted(Contract):
 Ruling = Allowed | Denied | Noted
 
 
+class HandedOver(Contract):
+    """A call that AGP itself runs, in a view of its own; the harness's tool is only the way in."""
+
+    effective_input: bytes
+    """What the harness gets in place of the model's input: it names the call and nothing else."""
+    command: str
+    """The shell text that AGP runs: the call as it was decided."""
+
+
 class Intendant(Protocol):
     """The daemon's half of an adapter: parse what the hook said, format what it must hear."""
 
@@ -165,6 +174,10 @@ class Intendant(Protocol):
 
         `cwd` is the call's: a relative path is the same call as the absolute one (measured).
         """
+        ...
+
+    def hand_over(self, call: ToolCall, call_id: CallId) -> HandedOver | None:
+        """Say how AGP runs this call in the harness's place; None: the harness runs it itself."""
         ...
 
 

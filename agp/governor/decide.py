@@ -239,6 +239,8 @@ class Decider:
         known = session.secrets
         text = journal_json(call.call.raw_input, known)
         edit = call.call.effective_input
+        if call.handed is not None and verdict.decision is not Decision.DENY:
+            edit = call.handed.effective_input
         edited = None if edit is None else journal_json(edit, known)
         described = [entry.effect.describe() for entry in verdict.effects[:MAX_EFFECTS]]
         effects = [journal_text(effect, known) for effect in described]
@@ -491,6 +493,10 @@ def effective_digest(intendant: Intendant, said: ToolCall | GrantAsked) -> Diges
 
 def allowed(call: Call, reason: str) -> Allowed:
     """Allow a call, with the adapter's edit where it made one; the agent is told of it."""
+    if call.handed is not None:  # nothing to tell: what runs is what the agent wrote
+        return Allowed(
+            reason=reason, updated_input_json=call.handed.effective_input.decode("utf-8")
+        )
     edit = call.call.effective_input
     if edit is None:
         return Allowed(reason=reason)

@@ -42,8 +42,9 @@ from agp.contracts.journal import (
     TicketRedeemed,
     TicketRefused,
 )
-from agp.errors import AgpError, OverLimit
+from agp.errors import AgpError, OverLimit, Unauthorised
 from agp.governor.decide import effective_digest, effective_input
+from agp.governor.handed import Handed, handed_over
 from agp.governor.outcomes import Outcomes, spelled
 from agp.governor.prompts import Prompts
 from agp.governor.session import Call, CallState, Execution, GovernedSession
@@ -100,6 +101,7 @@ class Governor:
         self._desk = desk
         self._decider = decider
         self._outcomes = Outcomes(record, clock)
+        self.handed = Handed(record, self._outcomes, decider, self.why_not_now)
         self._prompts = Prompts(record, decider)
         self._tasks = tasks
         self._grace_s = reattach_grace_s
@@ -109,6 +111,14 @@ class Governor:
 
     def _why_no_grant(self) -> str | None:
         return None if self.paused is None else f"AGP is paused: {self.paused}"
+
+    async def why_not_now(self, session: GovernedSession) -> str | None:
+        """Say why nothing of this session may begin now; None: it may."""
+        if session.ended:
+            return "this session has ended"
+        if lost := session.uncovered():
+            return await self._end_uncovered(session, lost)
+        return self._why_no_grant()
 
     async def hear(self, session: GovernedSession, message: HookMessage) -> Exchange:
         """Answer one hook message of one session."""
@@ -172,10 +182,36 @@ class Governor:
         call.delivered = True
         return await self._execute(session, call, call.ruling, execute)
 
+    async def serve(
+        self,
+        session: GovernedSession,
+        proposed: ToolCall,
+        *,
+        profile: Digest,
+        network: tuple[str, ...],
+    ) -> CallId:
+        """Decide a program that the launcher starts for the harness, and write down its beginning.
+
+        Raises:
+            Unauthorised: it was denied, or something forbids it now.
+        """
+        call = await self._joined(session, proposed)
+        if isinstance(call, Denied):
+            raise Unauthorised(call.reason)
+        await self._wait(session, call)
+        if not isinstance(call.ruling, Allowed) or call.started:
+            said = call.ruling.reason if isinstance(call.ruling, Denied) else "begun before"
+            raise Unauthorised(said)
+        call.started = call.delivered = True
+        call.move(CallState.REDEEMED)
+        await self.handed.begin(session, call, profile=profile, network=network)
+        return call.call_id
+
     async def _joined(self, session: GovernedSession, proposed: ToolCall) -> Call | Denied:
         """Find the call that a request repeats, or take it in and begin to decide it."""
         effective = await self._effective(session, proposed)
         digest = call_digest(proposed, effective)
+        fresh = await handed_over(session, Call(_new_call_id(), proposed, effective, digest))
         # From here to `admit` nothing is awaited: two requests never make two calls of one.
         call = session.calls.get(proposed.tool_use_id)
         if call is not None:
@@ -183,21 +219,17 @@ class Governor:
             return call if same else Denied(reason="another call had this tool_use_id before")
         if proposed.tool_use_id in session.executed_before:
             return Denied(reason="this call was answered already")
-        call = Call(_new_call_id(), proposed, effective, digest)
         try:
-            session.admit(call)
+            session.admit(fresh)
         except OverLimit as error:
             return Denied(reason=error.what)
-        self._tasks.start_soon(self._decide, session, call)
-        return call
+        self._tasks.start_soon(self._decide, session, fresh)
+        return fresh
 
     async def redeem(self, session: GovernedSession, asked: GrantAsked) -> Ruling:
         """Take a ticket for exactly what the grant hook says; none is a refusal."""
-        refusal = self._not_of(session, asked.harness_session) or self._why_no_grant()
-        if session.ended:
-            refusal = "this session has ended"
-        elif lost := session.uncovered():
-            refusal = await self._end_uncovered(session, lost)
+        refusal = self._not_of(session, asked.harness_session)
+        refusal = refusal or await self.why_not_now(session)
         ticket = None
         if refusal is None:
             effective = await self._effective(session, asked)

@@ -52,6 +52,9 @@ class Outcomes:
         if session.redeemed[call.ticket] <= 0:
             await self._violated(session, "executed_without_ticket", said)
             return
+        if call.handed is not None:
+            await self._of_handed(session, call, said)
+            return
         if said.background:
             await self._record.append(
                 ExecutionStarted(
@@ -80,6 +83,22 @@ class Outcomes:
             )
         else:
             await self.failed(session, call.call_id, said.error, "harness")
+
+    async def _of_handed(
+        self, session: GovernedSession, call: Call, said: OutcomeReported
+    ) -> None:
+        """AGP runs this call and reports it; what the harness says of it is evidence only.
+
+        A call that never began in its own view cannot have gone well: something else ran.
+        """
+        if call.started or said.background:
+            return
+        if said.ok is not False:
+            await self._violated(session, "executed_without_decision", said)
+            await self.unknown(session, call, "the harness says it ran, and AGP did not run it")
+            return
+        call.move(CallState.ENDED)
+        await self.failed(session, call.call_id, said.error, "harness")
 
     async def batch(self, session: GovernedSession, said: BatchReported) -> None:
         """After a batch, what was granted and not used is taken back."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from agp.contracts.base import ApprovalId, CallId, Digest, SessionId
     from agp.contracts.channel import FileHash
-    from agp.contracts.intendant import Intendant, Ruling
+    from agp.contracts.intendant import HandedOver, Intendant, Ruling
     from agp.contracts.policy import Grade, Verdict
     from agp.governor.ports import Surveyor
 
@@ -107,6 +107,12 @@ class Call:
     attached: anyio.Event = field(default_factory=anyio.Event)
     """Set while somebody waits; replaced when the last one is gone."""
     execution: Execution | None = None
+    handed: HandedOver | None = None
+    """AGP runs it in a view of its own; the ticket is for the input that only names it."""
+    way_in: Digest | None = None
+    """Of the canonical input that the harness gets in its place; the grant hook shows that one."""
+    started: bool = False
+    """Its one start was given away: it runs, or has run."""
     delivered: bool = False
     """An answer that allows was written out whole; it is never given a second time."""
 
@@ -131,7 +137,7 @@ class Call:
     def key(self) -> TicketKey:
         """What a ticket for this call is keyed by."""
         call = self.call
-        return TicketKey(call.agent_id, call.cwd, call.tool, self.effective)
+        return TicketKey(call.agent_id, call.cwd, call.tool, self.way_in or self.effective)
 
     def forget_input(self) -> None:
         """Let go of what the call said; a call that is over must not hold megabytes."""
@@ -190,6 +196,8 @@ class GovernedSession:
         """Names the executing places that the session's view has lost its masks over."""
         self.observing: Callable[[], bool] = bool
         """Tells whether the operator lets this session through and only records; by default no."""
+        self.call_views = False
+        """Shell calls run in views of their own, started by the launcher outside the harness's."""
         self.interactive = False
         """A person sits at the harness's own screen: it may begin sessions anew, and interrupt."""
         self.mode = ""

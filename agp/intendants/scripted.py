@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import posixpath
 
-from agp.contracts.base import Contract
+from agp.contracts.base import CallId, Contract
 from agp.contracts.gateway import HookReply, HookRequest
-from agp.contracts.intendant import HookMessage, Ruling, ToolCall
+from agp.contracts.intendant import HandedOver, HookMessage, Ruling, ToolCall
 from agp.contracts.policy import Action, ExecAction, ReadAction, ShellAction, WriteAction
 from agp.contracts.strict_json import Json, canonical_json, parse_json
 from agp.errors import ConfigurationError, MessageRefused
@@ -70,6 +70,11 @@ class Scripted:
         """
         del tool, cwd
         return canonical_json(parse_json(raw_input))
+
+    def hand_over(self, call: ToolCall, call_id: CallId) -> HandedOver | None:
+        """Hand nothing over: there is no harness, AGP executes every call."""
+        del call, call_id
+        return None
 
 
 def parse_script(data: bytes, *, where: str, workspace: str) -> tuple[ScriptedCall, ...]:

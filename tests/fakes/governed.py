@@ -17,7 +17,7 @@ import anyio
 from agp.contracts.base import ApprovalId, CallId, Digest, RuleId, SessionId
 from agp.contracts.channel import ApprovalRequest, FileHash
 from agp.contracts.gateway import HookReply, HookRequest
-from agp.contracts.intendant import HookMessage, Ruling, ToolCall
+from agp.contracts.intendant import HandedOver, HookMessage, Ruling, ToolCall
 from agp.contracts.journal import KeyRevoked, KeyRotated, Payload, Sealed
 from agp.contracts.policy import (
     Action,
@@ -258,6 +258,13 @@ class FakeIntendant:
 
     def canonical_input(self, tool: str, raw_input: bytes, cwd: str) -> bytes:
         return canonical_json(parse_json(raw_input))
+
+    def hand_over(self, call: ToolCall, call_id: CallId) -> HandedOver | None:
+        """Hand over every shell call; only a session with call views asks."""
+        if not isinstance(call.action, ShellAction):
+            return None
+        edited = json.dumps({"command": f"hand-over {call_id}"}).encode()
+        return HandedOver(effective_input=edited, command=call.action.command)
 
 
 def tool_call(

@@ -159,6 +159,9 @@ class SpikeCodex:
         del tool, cwd
         return canonical_json(parse_json(raw_input))
 
+    def hand_over(self, call: ToolCall, call_id: CallId) -> None:
+        """Nothing is handed over yet."""
+
     def format(self, request: HookRequest, ruling: Ruling) -> HookReply:
         """Refuse by exit 2 and a reason: no JSON of ours can then be misread as an opinion."""
         decides = request.event in {HookEvent.PRE_TOOL_USE, HookEvent.PERMISSION_REQUEST}

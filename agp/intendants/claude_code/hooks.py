@@ -18,6 +18,7 @@ from agp.contracts.intendant import (
     CallProposed,
     Denied,
     GrantAsked,
+    HandedOver,
     HookMessage,
     Noted,
     OutcomeReported,
@@ -32,10 +33,13 @@ from agp.errors import MessageRefused
 from agp.intendants.claude_code.actions import action_of, says
 from agp.intendants.claude_code.canonical import canonical_input, read_input
 from agp.intendants.claude_code.mentions import mentioned_paths
+from agp.intendants.claude_code.hand_over import hand_over
 from agp.intendants.claude_code.settings import HARNESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from agp.contracts.base import CallId
 
 Payload = dict[str, Member]
 
@@ -84,6 +88,10 @@ class ClaudeCode:
             MessageRefused: the input is not one strict JSON object.
         """
         return canonical_input(tool, raw_input, cwd)
+
+    def hand_over(self, call: ToolCall, call_id: CallId) -> HandedOver | None:
+        """Hand every shell over to AGP; the other tools run nothing, and stay the harness's."""
+        return hand_over(call, call_id)
 
 
 def _proposed(payload: Payload) -> HookMessage:
