@@ -40,4 +40,14 @@ version = 1
 # Environment variables that are handed to the harness besides the built-in list. This is how
 # Claude Code gets the key for its model: ["ANTHROPIC_API_KEY"]. AGP stores no key.
 # pass_environment = []
+
+# What of your own set-up Claude Code gets. The default is the repository's CLAUDE.md: text that
+# the model reads, and that runs nothing. [] hands back nothing. Others:
+#   "login"           the login file of a subscription, read-only; AGP never opens it
+#   "login-refresh"   the same, writable, so that it can be renewed; also reaches its renewal server
+#   "memory"          ~/.claude/CLAUDE.md
+#   "skills", "agents", "skill:NAME", "agent:NAME"   yours, from ~/.claude; as /my:NAME
+#   "project-skills", "project-agents"               the repository's; as /project:NAME
+# Hooks, settings, plugins and a repository's .mcp.json are never handed back.
+# carry = ["project-memory"]
 """

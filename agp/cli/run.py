@@ -87,6 +87,13 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     pass_env: Annotated[
         list[str] | None, typer.Option(help="Hand this variable to the harness; repeatable.")
     ] = None,
+    carry: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Hand back more of your set-up: login, memory, skills, agents, skill:NAME, "
+            "agent:NAME, project-skills, project-agents; repeatable."
+        ),
+    ] = None,
     unsafe_harness_version: Annotated[
         bool,
         typer.Option("--unsafe-harness-version", help="Run a version not proved; journaled."),
@@ -113,6 +120,7 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         "--model-url": model_url,
         "--model": model,
         "--pass-env": pass_env,
+        "--carry": carry,
         "--task": task,
         "--unsafe-harness-version": unsafe_harness_version,
     }
@@ -132,12 +140,14 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         unsafe_harness_version=unsafe_harness_version,
         observe=observe,
         extra=tuple(extra or ()),
+        carry=tuple(carry or ()),
     )
     output = output_of(ctx)
     home = checked_home()
     config = load_config(home.config)
     check_keys(home)
-    if without_login(which, config.pass_environment, request.pass_environment):
+    named = (config.pass_environment, request.pass_environment, config.carry, request.carry)
+    if without_login(which, *named):
         output.note(f"note: {NO_LOGIN}")
     if observe:
         output.note("\n".join(_OBSERVED))
@@ -215,6 +225,7 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
         f"  journal  {summary.events} events in the log, {verified} (agp verify)",
         f"  session  {summary.session_id}, grade {summary.grade.value}, {seconds:.1f} s",
         f"  outcome  {output.paint(end, colour)}, exit {summary.exit_code}",
+        *([f"  go on    agp run -- --resume {summary.resume}"] if summary.resume else []),
     ]
 
 

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from agp.contracts.display import visible
 from agp.daemon.survey import is_secret
 from agp.errors import RunRefused
 from agp.intendants.claude_code.carried import (
@@ -39,6 +40,7 @@ LOGIN_FILE: Final = ".claude/.credentials.json"
 """Below a HOME; where Claude Code on Linux keeps the tokens of a subscription."""
 REFRESH_TARGET: Final = "platform.claude.com:443"
 """Where it renews them (measured)."""
+_DIGEST: Final = re.compile(r":[0-9a-f]{64}$")
 _PROJECT_MEMORY: Final = ("CLAUDE.md", ".claude/CLAUDE.md", "CLAUDE.local.md")
 _IMPORT: Final = re.compile(r"(?:^|(?<=\s))@((?:~/|\.{0,2}/)?[A-Za-z0-9._][A-Za-z0-9._/-]*)")
 _IMPORT_DEPTH: Final = 5
@@ -86,6 +88,13 @@ def look(  # noqa: PLR0913 - one argument for each fact
     return CarriedSet.model_validate(
         {**dict(made), "home_files": (login,), "names": (name, *made.names)}
     )
+
+
+def told(names: tuple[str, ...], left: tuple[str, ...]) -> tuple[str, ...]:
+    """Say in a line what was carried, and in one more for each thing that was left out."""
+    short = [_DIGEST.sub("", name) for name in names]
+    said = (f"carried: {visible(', '.join(short), limit=600)}",) if short else ()
+    return (*said, *(f"not carried: {visible(why, limit=300)}" for why in left))
 
 
 def _own_parts(asked: tuple[str, ...], theirs: _Theirs) -> Iterator[CarriedPart]:

@@ -18,6 +18,7 @@ from agp.contracts.control import RunOutcome, RunRequest, RunSummary
 from agp.contracts.gateway import ControlOp
 from agp.contracts.journal import SandboxPreflight
 from agp.daemon import background
+from agp.daemon.carry import told
 from agp.daemon.ended import Ended
 from agp.daemon.front import open_front
 from agp.daemon.harness_run import HarnessRun
@@ -149,6 +150,8 @@ async def _governed(
     """Prove the sandbox, then run the harness or the script beside the lease and the prompt."""
     provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
     async with open_front(lease, terminal=terminal) as front:
+        for line in told(planned.carried, planned.left):
+            front.shown.note(line)
         await _prove(provider, planned, lease)
         if planned.intendant == "scripted":
             return await run_script(planned, lease, front.shown, provider)

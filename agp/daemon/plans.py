@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from agp.contracts.base import Digest
 from agp.contracts.policy import Grade
 from agp.daemon.carry import REFRESH_TARGET, look
+from agp.daemon.config import CARRY_WORD
 from agp.daemon.files import read_regular
 from agp.daemon.mcp import PlannedServer, plan_servers
 from agp.daemon.shipped import shipped
@@ -151,6 +153,13 @@ def _carried(
         RunRefused: something asked for by its name cannot be handed back.
         NotBuilt: an MCP server is named.
     """
+    odd = [word for word in request.carry if not re.fullmatch(CARRY_WORD, word)]
+    if odd:
+        raise UsageRefused(
+            f"{odd[0]!r} is nothing that can be carried",
+            fix="--carry login, login-refresh, memory, project-memory, skills, agents, "
+            "project-skills, project-agents, skill:NAME or agent:NAME",
+        )
     if config.mcp_servers:
         raise NotBuilt(
             "starting an MCP server for a harness is not built yet",
