@@ -22,12 +22,16 @@ from agp.contracts.display import visible_lines
 
 _LONGEST_SEQUENCE: Final = 64
 """Characters of parameters that are remembered; a longer sequence is dropped."""
-_ALLOWED_CSI: Final = re.compile(
-    r"[0-9;:]*m"  # colour
-    r"|[0-9;]*[@A-HJ-MPSTXdfr`]"  # move, erase, insert, delete, scroll
+_CSI: Final = (
+    r"(?:[0-9;:]{0,64}m"  # colour
+    r"|[0-9;]{0,64}[@A-HJ-MPSTXdfr`]"  # move, erase, insert, delete, scroll
     r"|\?(?:7|12|25|2026)[hl]"  # wrap, blink, cursor, synchronised update
-    r"|[0-6]? q"  # the cursor's shape
+    r"|[0-6]? q)"  # the cursor's shape
 )
+_ALLOWED_CSI: Final = re.compile(_CSI)
+_MOUSE: Final = re.compile(r"\?((?:1000|1002|1003|1006)(?:;(?:1000|1002|1003|1006))*)([hl])")
+_HARMLESS: Final = re.compile(rf"[ -~\b\t\n\r\u00a0-\ud7ff\ue000-\U0010ffff]+|\x1b\[{_CSI}")
+"""What passes between sequences, many characters at a time; the machine below says the same."""
 _ALLOWED_ESCAPES: Final = frozenset("78DEM")
 """Save and restore the cursor; index, next line, reverse index."""
 _ALLOWED_CONTROLS: Final = frozenset("\b\t\n\r")
@@ -59,6 +63,9 @@ class HarnessOutput:
         self._state = _State.TEXT
         self._held = ""
         self._out: list[str] = []
+        self.mouse: frozenset[str] = frozenset()
+        """The mouse reports that the harness asked for last. They are never passed on: whoever
+        holds the terminal may switch them on, and then switches them off before a question."""
 
     def feed(self, data: bytes) -> bytes:
         """Give what may be written of these bytes and of what was held before."""
@@ -71,8 +78,15 @@ class HarnessOutput:
         return out
 
     def _through(self, text: str) -> bytes:
-        for char in text:
-            self._take(_as_terminal(char))
+        at = 0
+        while at < len(text):
+            run = _HARMLESS.match(text, at) if self._state is _State.TEXT else None
+            if run is None:
+                self._take(_as_terminal(text[at]))
+                at += 1
+            else:
+                self._out.append(run[0])
+                at = run.end()
         out = "".join(self._out)
         self._out.clear()
         return out.encode("utf-8")
@@ -131,6 +145,9 @@ class HarnessOutput:
             self._state = _State.TEXT
             if _ALLOWED_CSI.fullmatch(self._held):
                 self._out.append(f"\x1b[{self._held}")
+            elif found := _MOUSE.fullmatch(self._held):
+                named = frozenset(found[1].split(";"))
+                self.mouse = self.mouse | named if found[2] == "h" else self.mouse - named
 
 
 def text_only(data: bytes, *, limit: int = 100_000) -> tuple[str, ...]:
