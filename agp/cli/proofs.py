@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agp.cli.findings import Finding, State, failed
-from agp.cli.login import LOGIN_NAMES
+from agp.cli.login import LOGIN_NAMES, LOGIN_WORDS
 from agp.cli.wire import check_keys
 from agp.errors import AgpError, ConfigurationError, DaemonAway, IntegrityError
 
@@ -43,6 +43,7 @@ def examine(home: Home) -> tuple[Finding, ...]:
         ("sandbox", lambda: _sandbox(home, config)),
         ("claude-code", lambda: _claude_code(home, config)),
         ("login", lambda: _login(config)),
+        ("carry", lambda: _carry(config)),
         ("daemon", lambda: _daemon(home)),
     )
     return (*first, *(_tried(name, check) for name, check in checks))
@@ -178,14 +179,12 @@ _NOBODY = 65534
 
 
 def _claude_code(home: Home, config: Config) -> Finding:
-    """Ask the configured binary for its version; where none is named, one on PATH counts."""
-    from agp.intendants.claude_code.version import check_version, find_executable
+    """Let the configured binary show that it is governed; where none is named, one on PATH."""
+    from agp.cli.canary_proof import prove_claude_code
 
-    search = os.environ.get("PATH", "")
     if not _has_claude(config):
         return Finding("claude-code", State.UNUSED, "not configured and not on PATH")
-    found = check_version(find_executable(config.claude_code, search, workspace=str(home.root)))
-    return Finding("claude-code", State.PROVED, f"version {found.version} at {found.path}")
+    return prove_claude_code(home, config)
 
 
 def _has_claude(config: Config) -> bool:
@@ -198,15 +197,39 @@ def _login(config: Config) -> Finding:
     named = sorted(LOGIN_NAMES & set(config.pass_environment))
     if not _has_claude(config):
         return Finding("login", State.UNUSED, "no harness that needs one")
+    if not named and not LOGIN_WORDS.isdisjoint(config.carry):
+        return Finding("login", State.PROVED, "the login file of your home is carried")
     if not named:
         what = "no variable with a model key is named for Claude Code"
-        fix = 'pass_environment = ["ANTHROPIC_API_KEY"] in config.toml, or agp run --pass-env'
-        return Finding("login", State.TODO, what, fix=f"{fix} ANTHROPIC_API_KEY")
+        fix = 'pass_environment = ["ANTHROPIC_API_KEY"] or carry = ["login"] in config.toml,'
+        return Finding("login", State.TODO, what, fix=f"{fix} or agp run --pass-env NAME")
     unset = [name for name in named if name not in os.environ]
     if unset:
         what = f"{unset[0]} is named for Claude Code, and is not set here"
         return Finding("login", State.TODO, what, fix=f"export {unset[0]}=...")
     return Finding("login", State.PROVED, f"{', '.join(named)} is named and set")
+
+
+def _carry(config: Config) -> Finding:
+    """Look at what of your own set-up would go back; the repository's part is seen by a run only.
+
+    A throw-away directory stands for the repository.
+    """
+    from agp.daemon.carry import look, told
+
+    with tempfile.TemporaryDirectory(prefix="agp-") as workspace:
+        made = look(
+            config.carry,
+            workspace=str(Path(workspace).resolve()),
+            view_uid=os.geteuid(),
+            home=Path.home(),
+            egress=config.egress,
+        )
+    if made.left:
+        why = "; ".join(told((), made.left))
+        return Finding("carry", State.WARNED, "a part of your set-up cannot go back", why=why)
+    said = ", ".join(config.carry) or "nothing"
+    return Finding("carry", State.PROVED, f"{said}; {len(made.names)} parts of your own")
 
 
 def _daemon(home: Home) -> Finding:

@@ -29,6 +29,7 @@ from agp.journal.keys import read_public_key
 from agp.journal.reader import read_events
 from agp.journal.verify import verify_directory
 from tests.fakes.model_server import Conversation, ModelServer, serve
+from tests.fakes.proofs import seed_proof
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / ".harness/node_modules/@anthropic-ai/claude-code-linux-x64/claude"
@@ -126,6 +127,8 @@ class House:
         self.repo = place / "repo"
         self.home = Home(place / "home")
         self.runs: list[Run] = []
+        self.seeded = True
+        """A run of the real harness finds the proof of this test session; see `proofs`."""
         self.env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(place),
@@ -169,6 +172,8 @@ class House:
     def claude(self, *conversations: Conversation, task: str = "do it", **more: str) -> Run:
         """Start the real Claude Code on a model that says what the conversations say."""
         assert NATIVE.exists(), "scripts/fetch-harness installs the pinned harness"
+        if self.seeded:
+            seed_proof(self.home, self.repo)
         stack = ExitStack()
         model = stack.enter_context(serve(*conversations))
         words = ("--intendant", "claude-code", "--task", task, "--model-url", model.url)

@@ -1,9 +1,9 @@
 """What a canary starts in the place of a launch, and the digest by which a proof is remembered.
 
-The canary's launch is made from the launch itself by taking away: the person's task and arguments,
-MCP servers (starting one executes code), the login. Its digest is the launch's shape, so that a
-proof covers exactly what was started. An interactive launch is proved in print mode: same binary,
-same settings, same bridge.
+The canary's launch is made from the launch itself by taking away: the person's task, arguments and
+set-up (which has its own checks, and changes with every edit), MCP servers (starting one executes
+code), the login. Its digest is the launch's shape, so that a proof covers exactly what was started.
+An interactive launch is proved in print mode: same binary, same settings, same bridge.
 """
 
 from __future__ import annotations
@@ -16,17 +16,32 @@ from agp.contracts.base import Digest
 from agp.contracts.intendant import LaunchPlan
 from agp.errors import RunRefused
 from agp.intendants.claude_code.canary_model import CANARY_KEY
-from agp.intendants.claude_code.environment import OWN_NAMES, RELAY_URL
+from agp.intendants.claude_code.environment import OWN_NAMES, RELAY_URL, SCREEN_ENVIRONMENT
 
 TASK = "Do what the script says."
 LOGINS = frozenset({"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"})
 """Never handed to a canary: it has a key of its own, which opens nothing."""
 _PRINT = ("-p", "--output-format", "stream-json", "--verbose", "--include-hook-events")
 _PERSONAL = frozenset(
-    {"--model", "--resume", "--continue", "--append-system-prompt", "--effort", "--max-turns"}
+    {
+        "--append-system-prompt",
+        "--append-system-prompt-file",
+        "--continue",
+        "--effort",
+        "--max-turns",
+        "--mcp-config",
+        "--model",
+        "--plugin-dir",
+        "--resume",
+    }
 )
-"""Judged by their own allow-list; they say what is asked, not what is governed."""
-_ROUTES = frozenset({"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"})
+"""Each written by AGP as one word; they say what is asked and carried, not what governs."""
+_GOVERNING = ("/opt/agp/", "/etc/")
+"""Where in the view the files lie that govern; the others are a person's own."""
+_LEFT = frozenset(
+    {"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"} | {name for name, _ in SCREEN_ENVIRONMENT}
+)
+"""The way to the model and the terminal: a canary has its own, or none."""
 
 
 def canary_launch(plan: LaunchPlan) -> LaunchPlan:
@@ -41,11 +56,14 @@ def canary_launch(plan: LaunchPlan) -> LaunchPlan:
         words = plan.argv[1:]
     else:
         raise RunRefused("a launch without `--` has no place for the canary's task")
-    kept = [word for word in _without_servers(words) if word not in _PRINT]
+    kept = [word for word in words if word not in _PRINT]
     flags = [word for word in kept if word.partition("=")[0] not in _PERSONAL]
     changed = {
         "argv": (plan.argv[0], *_PRINT, *flags, "--", TASK),
         "environment": _environment(plan),
+        "files": tuple(file for file in plan.files if file[0].startswith(_GOVERNING)),
+        "home_files": (),
+        "interactive": False,
     }
     return LaunchPlan.model_validate(plan.model_dump() | changed)
 
@@ -76,16 +94,7 @@ def installed_digest(settings: bytes, *, version: str, scope: str) -> Digest:
 
 def _environment(plan: LaunchPlan) -> tuple[tuple[str, str], ...]:
     """Give the canary its own key and the relay; the way to the model is no part of the proof."""
-    kept = {name: value for name, value in plan.environment if name not in _ROUTES | LOGINS}
+    kept = {name: value for name, value in plan.environment if name not in _LEFT | LOGINS}
     kept |= {"ANTHROPIC_API_KEY": CANARY_KEY, "ANTHROPIC_BASE_URL": RELAY_URL}
     kept |= {"NO_PROXY": "127.0.0.1,localhost"}
     return tuple(sorted(kept.items()))
-
-
-def _without_servers(words: tuple[str, ...]) -> list[str]:
-    """Leave out `--mcp-config` in both spellings: its value may be a word of its own."""
-    return [
-        word
-        for before, word in zip(("", *words), words, strict=False)
-        if word.partition("=")[0] != "--mcp-config" and before != "--mcp-config"
-    ]
