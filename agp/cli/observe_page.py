@@ -109,12 +109,16 @@ def _interruptions(seen: Seen) -> list[str]:
 def _denied(seen: Seen, output: Output) -> list[str]:
     lines: list[str] = []
     if seen.would_deny:
-        head = f"!! {seen.would_deny} calls RAN that a rule denies. Look at each before enforcing:"
+        head = f"!! {_calls_of(seen.would_deny)} RAN that a rule denies. Look at each first:"
         lines += ["", "  " + output.paint(head, "red"), *_listed(seen.denied, seen.would_deny)]
     if seen.held:
-        head = f"{seen.held} calls were refused although observed:"
+        head = f"Refused although observed: {_calls_of(seen.held)}"
         lines += ["", "  " + output.paint(head, "bold"), *_listed(seen.refused, seen.held)]
     return lines
+
+
+def _calls_of(count: int) -> str:
+    return "1 call" if count == 1 else f"{count} calls"
 
 
 def _listed(denied: list[Denied], count: int) -> list[str]:
@@ -209,7 +213,7 @@ def document_of(made: ObserveReport) -> dict[str, JsonValue]:
         "session": seen.span.session,
         "first_ts": seen.first_ts,
         "last_ts": seen.last_ts,
-        "sessions": sorted(seen.observed_sessions),
+        "sessions": [*sorted(seen.observed_sessions)],
         "calls": {
             "observed": seen.calls,
             "quiet": seen.quiet,

@@ -36,7 +36,7 @@ _COUNTED: Final = (
     ("granted", "allowed by a person"),
     ("denied", "denied by a rule"),
     ("refused", "refused after asking"),
-    ("observed", "observed: let through against a rule"),
+    ("observed", "observed and let through"),
 )
 _OBSERVED: Final = (
     "!! OBSERVE MODE: rules are recorded, not enforced, in this run and in no other.",
@@ -233,7 +233,8 @@ def _observed(request: RunRequest, count: int, output: Output) -> list[str]:
     """Say that rules were not enforced, before anything sounds as if they had been."""
     if not request.observe and not count:
         return []
-    said = f"{count} calls ran against a rule" if count else "no call ran against a rule"
+    ran = "1 call" if count == 1 else f"{count or 'no'} calls"
+    said = f"{ran} ran that would have been asked or denied"
     head = output.paint("OBSERVE MODE", "yellow")
     return [f"  observe  {head}: {said} (agp observe report)"]
 

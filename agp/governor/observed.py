@@ -158,19 +158,18 @@ class Seen:
                 self._keep(said)
             case Decision.ALLOW, _:
                 self.would_deny += 1
-                _list(self.denied, said, seq, ts)
+                self._list(self.denied, said, seq, ts)
             case Decision.DENY, _:
                 self.held += 1
                 answer = "held"
-                _list(self.refused, said, seq, ts)
+                self._list(self.refused, said, seq, ts)
             case _:
                 self.asked += 1
                 answer = "asked"
         _add(self.tools, (answer, said.tool[:_CUT]))
         if said.would_be is not None:
             _add(self.rules, (said.would_be.value, f"{said.tier.value}/{said.rule_id}"))
-            workspace = self._started.get(said.session_id, ("", ""))[1]
-            shape = shape_of(said.tool, said.arguments or "", said.effects, workspace)
+            shape = shape_of(said.tool, said.arguments or "", said.effects, self._workspace(said))
             _add(self.shapes, (said.would_be.value, shape[:_CUT]))
 
     def _keep(self, said: CallDecided) -> None:
@@ -191,14 +190,19 @@ class Seen:
             else:
                 self.too_many += 1
 
+    def _list(self, listed: list[Denied], said: CallDecided, seq: int, ts: str) -> None:
+        if len(listed) >= MAX_LISTED:
+            return
+        what = "; ".join(said.effects[:8]) or said.arguments or ""
+        if workspace := self._workspace(said):
+            what = what.replace(f"{workspace}/", "")
+        rule = f"{said.tier.value}/{said.rule_id}"
+        listed.append(Denied(seq, ts, said.session_id, said.tool[:_CUT], rule, what[:_CUT]))
+
+    def _workspace(self, said: CallDecided) -> str:
+        return self._started.get(said.session_id, ("", ""))[1]
+
 
 def _add(counter: Counter[tuple[str, str]], key: tuple[str, str]) -> None:
     """Count a name, or the rest together where there are too many."""
     counter[key if key in counter or len(counter) < MAX_NAMES else (key[0], _OTHERS)] += 1
-
-
-def _list(listed: list[Denied], said: CallDecided, seq: int, ts: str) -> None:
-    if len(listed) < MAX_LISTED:
-        what = "; ".join(said.effects[:8])[:_CUT] or (said.arguments or "")[:_CUT]
-        rule = f"{said.tier.value}/{said.rule_id}"
-        listed.append(Denied(seq, ts, said.session_id, said.tool[:_CUT], rule, what))

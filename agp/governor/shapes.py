@@ -13,7 +13,7 @@ from agp.contracts.strict_json import parse_json
 from agp.errors import MessageRefused
 
 _DESCRIBED: Final = re.compile(r"([a-z_]+)\((.*)\)(?: \[[a-z_, ]*\])?", re.DOTALL)
-_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
+_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_:-]*")
 _PATHS: Final = frozenset({"read", "write", "delete", "persist", "exec_workspace"})
 _FAMILY: Final = 2
 """Components of a path outside the workspace that its family keeps."""

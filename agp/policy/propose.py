@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +56,7 @@ _NEVER_KINDS: Final = MappingProxyType(
         EffectKind.OPAQUE: "AGP cannot tell what it does (opaque)",
     }
 )
-_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
+_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_:-]*")
 _MAX_ID: Final = 56
 
 
@@ -84,7 +85,12 @@ class Proposal:
 
     def text(self) -> str:
         """Spell the rule as an item of `rules`."""
-        labels = ", ".join(label.value for label in NEVER_LABELS)
+        labels = textwrap.fill(
+            f"without_label: [{', '.join(label.value for label in NEVER_LABELS)}]",
+            width=78,
+            initial_indent=" " * 6,
+            subsequent_indent=" " * 22,
+        )
         ports = [f"      port: [{', '.join(map(str, self.ports))}]"] if self.ports else []
         listed = [f"        - {pattern}" for pattern in self.patterns]
         field = [f"      {self.field}:", *listed] if listed else []
@@ -97,7 +103,7 @@ class Proposal:
                 *server,
                 *field,
                 *ports,
-                f"      without_label: [{labels}]",
+                labels,
                 "    verdict: allow",
                 f"    min_grade: {self.min_grade.value}",
             )
