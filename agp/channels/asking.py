@@ -47,12 +47,19 @@ class Question:
     """What is asked; it may change while it is on the screen."""
 
     def __init__(
-        self, request: ApprovalRequest, *, position: tuple[int, int] = (1, 1), note: str = ""
+        self,
+        request: ApprovalRequest,
+        *,
+        position: tuple[int, int] = (1, 1),
+        note: str = "",
+        aside: str = "",
     ) -> None:
         self.request = request
         self.position = position
         self.note = note
         """Shown at first: why an answer before this one did not count; safe to show."""
+        self.aside = aside
+        """How it is put aside, shown with it; empty: it cannot be."""
         self._listener: MemoryObjectSendStream[Event] | None = None
 
     def update(self, request: ApprovalRequest, position: tuple[int, int]) -> None:
@@ -98,7 +105,7 @@ class _Asking:
         self._drawing: Drawing = full if look.full_screen else PlainDrawing(tty)
         self._rows: tuple[str, ...] = ()
         word = word_of(question.request.approval_id)
-        self._view = View(word=word, rows=0, page=1, note=question.note)
+        self._view = View(word=word, rows=0, page=1, note=question.note, aside=question.aside)
 
     async def until_said(self) -> Said:
         await self._lay_out()

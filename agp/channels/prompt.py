@@ -59,6 +59,8 @@ class View:
     """False: the window is too small, rows are cut at its edge; nobody can have read this."""
     note: str = ""
     """Why the last line answered nothing; safe to show."""
+    aside: str = ""
+    """How the question is put aside; empty: it cannot be."""
 
 
 def laid_out(view: View, *, rows: int, page: int) -> View:

@@ -27,7 +27,7 @@ def full_screen(
     width = max(width, NARROWEST)
     shown = rows[view.top : view.top + view.page]
     lines = [
-        _style(_title(position, width), BOLD, colour=colour),
+        _style(_title(position, width, view.aside), BOLD, colour=colour),
         _ASCII_ONLY * (width - 1),
         *shown,
         *([""] * (view.page - len(shown))),
@@ -51,8 +51,11 @@ def title(position: tuple[int, int]) -> str:
     return f"AGP asks{which}: may the agent do this?"
 
 
-def _title(position: tuple[int, int], width: int) -> str:
-    return title(position)[: width - 1]
+def _title(position: tuple[int, int], width: int, aside: str) -> str:
+    """Put how to put it aside at the right edge, where there is room for both."""
+    said = title(position)
+    room = width - 1 - len(said) - len(aside)
+    return f"{said}{' ' * room}{aside}" if aside and room > 1 else said[: width - 1]
 
 
 def _status(view: View, width: int) -> str:

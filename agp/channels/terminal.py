@@ -54,6 +54,8 @@ class TerminalPrompt:
         self._changed = anyio.Event()
         self._question: Question | None = None
         self._scope: anyio.CancelScope | None = None
+        self._aside = ""
+        """How a question is put aside, where it can be."""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._dropped = 0
 
@@ -106,7 +108,8 @@ class TerminalPrompt:
 
     async def _ask(self, request: ApprovalRequest) -> None:
         note = self._notes.pop(request.approval_id, "")
-        question = Question(request, position=(1, len(self._waiting)), note=note)
+        position = (1, len(self._waiting))
+        question = Question(request, position=position, note=note, aside=self._aside)
         said: Allow | Deny | None = None
         with anyio.CancelScope() as scope:
             self._question, self._scope = question, scope

@@ -111,7 +111,7 @@ class Tty:
             with suppress(Unavailable):  # a terminal that is gone needs nothing back
                 self._set(saved)
 
-        with _before_dying(give_back):
+        with before_dying(give_back):
             try:
                 self._set(_silent(saved))
                 self._write_bounded(enter)
@@ -204,7 +204,7 @@ def _silent(saved: list[int | list[bytes | int]]) -> list[int | list[bytes | int
 
 
 @contextmanager
-def _before_dying(act: Callable[[], None]) -> Iterator[None]:
+def before_dying(act: Callable[[], None]) -> Iterator[None]:
     """Act when SIGTERM or SIGHUP is about to end the process; a handler of others is left alone.
 
     Whoever handles these signals ends the run by cancelling, and the caller's `finally` acts.
