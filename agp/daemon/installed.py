@@ -244,7 +244,7 @@ def apply(change: Change) -> None:
             "the hooks cannot be written",
             where=error.filename or str(target.settings),
             why=error.strerror or "",
-            fix="sudo, with the operator's AGP_HOME" if target.scope == "managed" else "",
+            fix="look at its mode and owner, and at the space that is left",
         ) from error
 
 
@@ -354,8 +354,7 @@ def _check_place(target: Target) -> None:
         raise ConfigurationError(
             "the managed scope is root's",
             where=str(target.settings),
-            fix=f"sudo AGP_HOME={target.place.socket.removesuffix('/run/hooks/ask.sock')} agp hooks"
-            " install --scope managed",
+            fix="as root, with AGP_HOME set to the operator's home of AGP",
         )
     for path in (target.settings.parent, target.settings):
         try:
