@@ -15,6 +15,7 @@ from agp.cli import (
     daemon,
     doctor,
     explain,
+    hooks,
     observe,
     policy,
     run,
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (setup, doctor, run, control, approvals, verify, observe, policy, explain):
+for group in (setup, doctor, run, hooks, control, approvals, verify, observe, policy, explain):
     group.register(app)
 app.add_typer(daemon.app, name="daemon")
 
