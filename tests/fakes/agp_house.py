@@ -194,7 +194,7 @@ class House:
         files = (self.place / f"run-{number}.out", self.place / f"run-{number}.err")
         with files[0].open("wb") as out, files[1].open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "agp", "run", *words, "--repo", str(self.repo), "--json"],
+                [sys.executable, "-m", "agp", "run", "--repo", str(self.repo), "--json", *words],
                 env=self.env,
                 cwd=self.place,
                 stdin=subprocess.DEVNULL,
