@@ -67,9 +67,9 @@ class CanaryReport(Contract):
 
     @property
     def failures(self) -> tuple[CanaryProbe, ...]:
-        """What did not pass, the worst first."""
+        """What did not pass: calls that ran first, then how it ended, then as they were tried."""
         failed = [probe for probe in self.probes if not probe.passed]
-        return tuple(sorted(failed, key=lambda probe: not probe.escaped))
+        return tuple(sorted(failed, key=lambda p: (not p.escaped, p.topic is not CanaryTopic.END)))
 
     def holds(self, topic: CanaryTopic) -> bool:
         """Tell whether every probe of a topic passed; False where there is none."""
