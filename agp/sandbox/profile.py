@@ -61,6 +61,8 @@ class ViewSpec(Contract):
     links: tuple[tuple[str, str], ...]
     """Link, target: /bin -> usr/bin and the like."""
     scratch: tuple[Scratch, ...]
+    shared: tuple[Bind, ...] = ()
+    """Directories of the session's own that several views see: in the place of a scratch."""
     files: tuple[OurFile, ...]
     binds: tuple[Bind, ...]
     """Toolchains, harness, HOME, ask directory, workspace."""
@@ -90,7 +92,7 @@ def bwrap_options(spec: ViewSpec, *, seccomp_fd: int, file_fds: tuple[int, ...])
     for scratch in spec.scratch:
         words += ["--perms", f"{scratch.mode:04o}", "--size", str(scratch.size)]
         words += ["--tmpfs", scratch.target]
-    for bind in spec.system:
+    for bind in (*spec.shared, *spec.system):
         words += _bind(bind)
     for link, target in spec.links:
         words += ["--symlink", target, link]
@@ -144,17 +146,18 @@ _NAMESPACES = (
 
 
 def _sealed(spec: ViewSpec) -> tuple[str, ...]:
-    """Name the parents of binds that would lie in a writable tmpfs: they become read-only mounts.
+    """Name the parents of binds that would lie in a writable place: they become read-only mounts.
 
     Attack: rename `/tmp/a` of a workspace `/tmp/a/b` and build another `/tmp/a/b`; what the policy
     resolves on the host and what runs inside are then two things under one name.
     """
     tops: set[str] = set()
+    places = (*(one.target for one in spec.scratch), *(one.target for one in spec.shared))
     for bind in spec.binds:
-        for scratch in spec.scratch:
-            below = bind.target.removeprefix(scratch.target + "/")
+        for place in places:
+            below = bind.target.removeprefix(place + "/")
             if below != bind.target and "/" in below:
-                tops.add(f"{scratch.target}/{below.partition('/')[0]}")
+                tops.add(f"{place}/{below.partition('/')[0]}")
     return tuple(sorted(tops - {bind.target for bind in spec.binds}))
 
 

@@ -33,6 +33,8 @@ LIFELINE = "@lifeline"
 """In a view's argv: replaced by the number of the lifeline's reading end."""
 REPORT = "@report"
 """In a view's argv: replaced by the number of a writing end that `Spawn.report` hears."""
+HANDBACK = "@handback"
+"""In a view's argv: replaced by the number of a writing end that `Spawn.handed_back` hears."""
 SPAWN_ENVIRONMENT: Mapping[str, str] = {"PATH": TOOL_PATH, "LC_ALL": "C"}
 """For the tools that build the view; the command inside gets the view's own environment only."""
 
@@ -55,19 +57,29 @@ class Spawn:
     """One process to start: pass `argv`, `pass_fds` and `environment` to `anyio.open_process`."""
 
     def __init__(
-        self, argv: tuple[str, ...], pass_fds: tuple[int, ...], status_fd: int, report_fd: int
+        self,
+        argv: tuple[str, ...],
+        pass_fds: tuple[int, ...],
+        status_fd: int,
+        report_fd: int,
+        handback_fd: int,
     ) -> None:
         self.argv = argv
         self.pass_fds = pass_fds
         self.environment = SPAWN_ENVIRONMENT
         self._status_fd = status_fd
         self._report_fd = report_fd
+        self._handback_fd = handback_fd
         self._said = b""
         self._ended = False
 
     def report(self) -> bytes:
         """Read what the view's first process reported; empty: it became the command."""
         return _read_now(self._report_fd)
+
+    def handed_back(self) -> bytes:
+        """Read what the command said on its own descriptor; whoever ran inside may have said it."""
+        return _read_now(self._handback_fd)
 
     def status(self) -> Status:
         """Read what bubblewrap has said so far; never blocks."""
@@ -97,6 +109,11 @@ class Spawn:
             await process.aclose()
             self._ended = await self.gone()
         return self._ended
+
+    async def named(self, process: Process) -> int | None:
+        """Wait, bounded, for the view's pid 1; None: it was not named."""
+        await self._named(process)
+        return self.status().pid
 
     async def _named(self, process: Process) -> None:
         """Wait, bounded, until bubblewrap has named its child or has said its last."""
@@ -144,13 +161,14 @@ def opened(spec: ViewSpec, who: RunAs) -> Iterator[Spawn]:
         status, said = os.pipe2(os.O_CLOEXEC)
         lifeline, held = os.pipe2(os.O_CLOEXEC)
         heard, report = os.pipe2(os.O_CLOEXEC)
-        for descriptor in (status, said, lifeline, held, heard, report):
+        place, handback = os.pipe2(os.O_CLOEXEC)
+        for descriptor in (status, said, lifeline, held, heard, report, place, handback):
             stack.callback(os.close, descriptor)
-        for reading in (status, heard):
+        for reading in (status, heard, place):
             os.set_blocking(reading, False)
         program = _memory(filter_program(nesting=spec.nesting), stack)
         files = tuple(_memory(file.content, stack) for file in spec.files)
-        numbers = {LIFELINE: lifeline, REPORT: report}
+        numbers = {LIFELINE: lifeline, REPORT: report, HANDBACK: handback}
         used = tuple(numbers[word] for word in spec.argv[:_OUR_WORDS] if word in numbers)
         argv = tuple(str(numbers.get(word, word)) for word in spec.argv[:_OUR_WORDS])
         argv += spec.argv[_OUR_WORDS:]
@@ -158,7 +176,7 @@ def opened(spec: ViewSpec, who: RunAs) -> Iterator[Spawn]:
         options = bwrap_options(placed, seccomp_fd=program, file_fds=files)
         given = _memory(format_options(("--json-status-fd", str(said), *options)), stack)
         words = (*before, tool("bwrap"), "--args", str(given), "--", *placed.argv)
-        yield Spawn(words, (said, given, program, *files, *used), status, heard)
+        yield Spawn(words, (said, given, program, *files, *used), status, heard, place)
 
 
 def _kill_child(pid: int | None, parent: int) -> None:
@@ -185,14 +203,15 @@ def _placed(
 
 def _check_sources(spec: ViewSpec) -> frozenset[str]:
     """Name which sources are directories; a missing one is ours to explain, not bubblewrap's."""
-    for bind in (*spec.system, *spec.binds, *spec.masks):
+    for bind in (*spec.shared, *spec.system, *spec.binds, *spec.masks):
         if not Path(bind.source).exists():
             raise ConfigurationError(
                 "something that a view shows does not exist",
                 where=bind.source,
                 fix="create it, or take it out of the configuration",
             )
-    return frozenset(bind.source for bind in spec.binds if Path(bind.source).is_dir())
+    given = (*spec.shared, *spec.binds)
+    return frozenset(bind.source for bind in given if Path(bind.source).is_dir())
 
 
 def _memory(content: bytes, stack: ExitStack) -> int:

@@ -56,18 +56,20 @@ def stage(spec: ViewSpec, directories: frozenset[str]) -> tuple[ViewSpec, tuple[
 
     `directories` names which sources are directories. Masks lie inside a staged source already.
     """
+    given = (*spec.shared, *spec.binds)
     staged = tuple(
         Staged(source=bind.source, directory=bind.source in directories, name=str(number))
-        for number, bind in enumerate(spec.binds)
+        for number, bind in enumerate(given)
     )
-    binds = tuple(
+    placed = tuple(
         bind.model_copy(update={"source": f"{STAGE}/{item.name}"})
-        for bind, item in zip(spec.binds, staged, strict=True)
+        for bind, item in zip(given, staged, strict=True)
     )
+    shared, binds = placed[: len(spec.shared)], placed[len(spec.shared) :]
     masks = tuple(
         mask.model_copy(update={"source": _below_stage(mask, staged)}) for mask in spec.masks
     )
-    return spec.model_copy(update={"binds": binds, "masks": masks}), staged
+    return spec.model_copy(update={"shared": shared, "binds": binds, "masks": masks}), staged
 
 
 def staging_argv(staged: tuple[Staged, ...], who: RunAs) -> tuple[str, ...]:

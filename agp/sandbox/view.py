@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FORWARD_IN_VIEW = f"{OURS_IN_VIEW}/forward"
 CARRIED_IN_VIEW = "/opt/carried"
 """What of a person's set-up is handed back; outside /opt/agp, which is closed to the agent."""
+TMP_IN_VIEW = "/tmp"  # noqa: S108 - a view's own
 MODEL_PORT = 8080
 PROXY_PORT = 3128
 TMP_BYTES = 2 * 1024**3
@@ -52,6 +53,8 @@ class ViewSeats(Contract):
     agp_home: str
     session_home: str
     """The session's HOME, owned by the view's user; see `prepare_home`."""
+    session_tmp: str | None = None
+    """What every view of the session has as /tmp; see `prepare_tmp`. None: one of its own."""
     ask_directory: str
     """0755, holding ask.sock, model.sock and proxy.sock, each 0666."""
     forwarder: bytes = Field(min_length=1)
@@ -89,7 +92,8 @@ def build_view(plan: LaunchPlan, seats: ViewSeats, places: PlacesPlan) -> ViewCo
     spec = ViewSpec(
         system=system,
         links=links,
-        scratch=scratch(),
+        scratch=scratch() if seats.session_tmp is None else scratch_beside_tmp(),
+        shared=_shared(seats),
         files=(*our_etc(who), *(_our_file(p, c) for p, c in sorted(files.items()))),
         binds=(
             *toolchain_binds(seats.toolchains, agp_home=seats.agp_home),
@@ -119,12 +123,37 @@ def prepare_home(path: Path, who: RunAs) -> None:
         os.chown(path, who.uid, who.gid)
 
 
+def _shared(seats: ViewSeats) -> tuple[Bind, ...]:
+    if seats.session_tmp is None:
+        return ()
+    return (Bind(source=_real(seats.session_tmp), target=TMP_IN_VIEW, writable=True),)
+
+
+def prepare_tmp(path: Path, who: RunAs) -> None:
+    """Make the /tmp that all views of a session share; it must not exist yet."""
+    path.mkdir()
+    path.chmod(0o1777)
+    if who.staged:
+        os.chown(path, who.uid, who.gid)
+
+
+def write_home(path: Path, content: bytes, who: RunAs) -> None:
+    """Put a new file into a session's HOME, 0600, for the view's user; before the view starts."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        if who.staged:
+            os.fchown(file.fileno(), who.uid, who.gid)
+
+
 def scratch() -> tuple[Scratch, ...]:
-    """Give every view its own /tmp and /dev/shm, bounded."""
-    return (
-        Scratch(target="/tmp", size=TMP_BYTES),  # noqa: S108 - the view's own
-        Scratch(target="/dev/shm", size=SHM_BYTES),  # noqa: S108 - the view's own
-    )
+    """Give a view its own /tmp and /dev/shm, bounded."""
+    return (Scratch(target=TMP_IN_VIEW, size=TMP_BYTES), *scratch_beside_tmp())
+
+
+def scratch_beside_tmp() -> tuple[Scratch, ...]:
+    """Give a view that shares its /tmp with others of its session a bounded /dev/shm of its own."""
+    return (Scratch(target="/dev/shm", size=SHM_BYTES),)  # noqa: S108 - the view's own
 
 
 def mask_binds(places: PlacesPlan) -> tuple[Bind, ...]:
