@@ -123,7 +123,7 @@ class Plain:
         for entry in sorted(Path("/etc").iterdir()):
             if entry.name not in {"claude-code", "agp"}:
                 argv += ["--ro-bind-try", str(entry), str(entry)]
-        argv += ["--bind", str(self.etc), "/etc/claude-code", "--dev-bind", "/dev", "/dev"]
+        argv += ["--ro-bind", str(self.etc), "/etc/claude-code", "--dev-bind", "/dev", "/dev"]
         return [*argv, "--chdir", str(self.repo), "--"]
 
 
