@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections import Counter
@@ -77,7 +78,18 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     intendant: Annotated[
         IntendantName, typer.Option(help="Whose calls are governed; codex is not built yet.")
     ] = IntendantName.CLAUDE_CODE,
-    task: Annotated[str, typer.Option(help="What the agent is asked to do.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(help="What the agent is asked to do; without it its own screen opens."),
+    ] = "",
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive",
+            "-i",
+            help="Open the agent's own screen, with the task as first prompt.",
+        ),
+    ] = False,
     repo: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
     script: Annotated[Path | None, typer.Option(help="Tool calls to play, for `scripted`.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's name.")] = None,
@@ -122,9 +134,14 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         "--pass-env": pass_env,
         "--carry": carry,
         "--task": task,
+        "--interactive": interactive,
         "--unsafe-harness-version": unsafe_harness_version,
     }
-    which = _check_pairing(intendant, task, script, [n for n, v in harness_only.items() if v])
+    which = _check_pairing(intendant, script, [n for n, v in harness_only.items() if v])
+    output = output_of(ctx)
+    at_screen = which == "claude-code" and (interactive or not task)
+    if at_screen:
+        _check_screen(output)
     from agp.contracts.control import RunRequest
     from agp.daemon.config import load_config
     from agp.daemon.launcher import governed_run
@@ -138,11 +155,11 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         model=model,
         pass_environment=tuple(pass_env or ()),
         unsafe_harness_version=unsafe_harness_version,
+        interactive=at_screen,
         observe=observe,
         extra=tuple(extra or ()),
         carry=tuple(carry or ()),
     )
-    output = output_of(ctx)
     home = checked_home()
     config = load_config(home.config)
     check_keys(home)
@@ -158,7 +175,7 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
 
 
 def _check_pairing(
-    intendant: IntendantName, task: str, script: Path | None, harness_only: list[str]
+    intendant: IntendantName, script: Path | None, harness_only: list[str]
 ) -> Literal["claude-code", "scripted"]:
     """Refuse options that do not belong together, before anything is opened."""
     match intendant:
@@ -171,7 +188,7 @@ def _check_pairing(
             _check_script(script, harness_only)
             return "scripted"
         case IntendantName.CLAUDE_CODE:
-            _check_harness(task, script)
+            _check_harness(script)
             return "claude-code"
 
 
@@ -195,11 +212,32 @@ def _check_script(script: Path | None, harness_only: list[str]) -> None:
         )
 
 
-def _check_harness(task: str, script: Path | None) -> None:
+def _check_harness(script: Path | None) -> None:
     if script is not None:
         raise UsageRefused("--script is for the scripted intendant", fix="--intendant scripted")
-    if not task:
-        raise UsageRefused("the agent needs a task", fix='agp run --task "..." --repo DIRECTORY')
+
+
+def _check_screen(output: Output) -> None:
+    """Refuse the agent's own screen where there is none, before anything is opened.
+
+    Raises:
+        UsageRefused: not at a terminal, in its background, one that cannot be drawn on, or --json.
+    """
+    why = ""
+    if output.as_json:
+        why = "--json is for a run with a task: a screen and JSON do not go together"
+    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
+        why = "the agent's own screen needs a terminal, and this is none"
+    elif os.environ.get("TERM", "") in {"", "dumb", "unknown"}:
+        why = "this terminal cannot be drawn on (TERM)"
+    elif os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
+        why = "this job is in the background of its terminal"
+    if why:
+        raise UsageRefused(
+            "the agent needs a task, or a terminal for its own screen",
+            why=why,
+            fix='agp run --task "..." --repo DIRECTORY',
+        )
 
 
 def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> list[str]:

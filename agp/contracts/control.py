@@ -161,6 +161,8 @@ class RunRequest(Contract):
     """Run a harness version that was not proved; journaled."""
     observe: bool = False
     """Let through and record what rules would ask about or deny; journaled."""
+    interactive: bool = False
+    """Open the harness's own screen; a task is then its first prompt."""
     extra: tuple[str, ...] = ()
     """Arguments for the harness; the intendant's allow-list judges them."""
     carry: tuple[str, ...] = ()

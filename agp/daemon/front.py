@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from agp.channels.held_tty import HeldTty
+from agp.channels.overlay import OverlayPrompt
 from agp.channels.terminal import TerminalPrompt
 from agp.channels.tty import Look, Tty
 from agp.contracts.channel import Answer, ApprovalRequest
@@ -87,6 +89,48 @@ class Front:
             channel="terminal",
         )
         await self._lease.ask(ControlOp.APPROVAL_ANSWER, given)
+
+
+class ScreenFront(Front):
+    """Follows the notices of a session whose harness has the terminal."""
+
+    def __init__(self, lease: Lease, tty: HeldTty, prompt: OverlayPrompt) -> None:
+        super().__init__(lease, Shown(prompt.say_shown), prompt)
+        self.tty = tty
+        self.prompt = prompt
+
+    @staticmethod
+    def before(line: str) -> None:
+        """Say something before the harness has the screen."""
+        _write(f"  {line}" if line else "")
+
+
+@asynccontextmanager
+async def open_screen_front(lease: Lease) -> AsyncIterator[ScreenFront]:
+    """Follow the session; its questions cover the harness's screen.
+
+    What could not be said meanwhile is said at the end, when the terminal was given back.
+    """
+    with closing(HeldTty.open()) as tty:
+        carrier = Front(lease, Shown(_write), None)
+        prompt = OverlayPrompt(
+            tty,
+            host=socket.gethostname(),
+            look=Look.from_environment(os.environ),
+            now=lambda: datetime.now(UTC),
+            answer=carrier.answer,
+        )
+        front = ScreenFront(lease, tty, prompt)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(prompt.run)
+                tasks.start_soon(front.follow)
+                tasks.start_soon(_until_told)
+                yield front
+                tasks.cancel_scope.cancel()
+        finally:
+            for line in prompt.unsaid():
+                _write(line)
 
 
 @asynccontextmanager

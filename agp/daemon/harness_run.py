@@ -27,7 +27,12 @@ from agp.daemon.messages import LiveView, ReconcileSession
 from agp.daemon.shipped import shipped
 from agp.daemon.transcripts import keep, seed, shelf_of
 from agp.errors import MessageRefused, RunRefused
-from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
+from agp.intendants.claude_code.stream import (
+    ClaudeStream,
+    Executed,
+    hooks_alive,
+    reconcile,
+)
 from agp.sandbox.host import run_as
 from agp.sandbox.places import PlacesPlan, plan_places
 from agp.sandbox.view import ViewCommand, ViewSeats, build_view, prepare_home
@@ -160,15 +165,14 @@ class HarnessRun:
 
     async def _judged(self, exit_code: int, changed: tuple[str, ...]) -> Ended:
         """Compare the stream with the decisions; one violation makes the run ungoverned."""
-        seen = reconcile(self._items)
+        executed = await self._executed()
         said = await self._lease.ask(
             ControlOp.SESSION_RECONCILE,
             ReconcileSession.model_validate(
                 {
                     **self._lease.claim(),
                     "executed": tuple(
-                        {"tool_use_id": call.tool_use_id, "tool": call.tool}
-                        for call in seen.executed
+                        {"tool_use_id": call.tool_use_id, "tool": call.tool} for call in executed
                     ),
                 }
             ),
@@ -186,6 +190,10 @@ class HarnessRun:
         if exit_code != 0:
             return Ended("harness_failed", self._last_words(), exit_code, text)
         return Ended("finished", "", exit_code, text)
+
+    async def _executed(self) -> tuple[Executed, ...]:
+        """Name what the harness says about itself that it executed."""
+        return reconcile(self._items).executed
 
     def _last_words(self) -> str:
         return visible(self._stderr.decode("utf-8", "replace").strip()[-500:], limit=500)

@@ -20,13 +20,15 @@ from agp.contracts.journal import SandboxPreflight
 from agp.daemon import background
 from agp.daemon.carry import told
 from agp.daemon.ended import Ended
-from agp.daemon.front import open_front
+from agp.daemon.front import open_front, open_screen_front
 from agp.daemon.harness_run import HarnessRun
 from agp.daemon.lease import Lease, open_lease
 from agp.daemon.messages import ClosedSession, EndSession, OpenSession, read_args
 from agp.daemon.plans import Planned, plan_claude, plan_scripted
 from agp.daemon.proved import prove_first
+from agp.daemon.screen_run import ScreenRun
 from agp.daemon.scripted_run import run_script
+from agp.daemon.show import promises
 from agp.daemon.unwrap import find, unwrapped
 from agp.errors import (
     HarnessFailed,
@@ -114,6 +116,7 @@ async def _session(
         egress=planned.egress,
         model_upstream=planned.model_upstream,
         unsafe=planned.unsafe,
+        interactive=_is_screen(planned),
         carried=planned.carried,
         observe=planned.observe,
         secrets=planned.secrets,
@@ -149,6 +152,8 @@ async def _governed(
 ) -> Ended:
     """Prove the sandbox, then run the harness or the script beside the lease and the prompt."""
     provider = LocalProvider(agp_home=str(home.root), toolchains=config.toolchains)
+    if _is_screen(planned):
+        return await _at_its_screen(home, config, planned, lease, provider)
     async with open_front(lease, terminal=terminal) as front:
         for line in told(planned.carried, planned.left):
             front.shown.note(line)
@@ -157,6 +162,22 @@ async def _governed(
             return await run_script(planned, lease, front.shown, provider)
         await prove_first(home, config, planned, lease, front.shown.note)
         return await HarnessRun(home, config, planned, lease, front).run()
+
+
+def _is_screen(planned: Planned) -> bool:
+    return planned.launch is not None and planned.launch.interactive
+
+
+async def _at_its_screen(
+    home: Home, config: Config, planned: Planned, lease: Lease, provider: LocalProvider
+) -> Ended:
+    """Say what this way of running does not promise, prove the sandbox, open the screen."""
+    async with open_screen_front(lease) as front:
+        for line in (*promises(lease.session.session_id), *told(planned.carried, planned.left)):
+            front.before(line)
+        await _prove(provider, planned, lease)
+        await prove_first(home, config, planned, lease, front.before)
+        return await ScreenRun(home, config, planned, lease, front).run()
 
 
 async def _prove(provider: LocalProvider, planned: Planned, lease: Lease) -> None:

@@ -17,15 +17,24 @@ from agp.daemon.carry import REFRESH_TARGET, look
 from agp.daemon.config import CARRY_WORD
 from agp.daemon.files import read_regular
 from agp.daemon.mcp import PlannedServer, plan_servers
+from agp.daemon.shelf import PolicyShelf
 from agp.daemon.shipped import shipped
 from agp.daemon.transcripts import Transcript, find, shelf_of
 from agp.errors import NotBuilt, RunRefused, UsageRefused
 from agp.intendants.claude_code.arguments import read_arguments
 from agp.intendants.claude_code.carried import CarriedSet
-from agp.intendants.claude_code.environment import check_name
-from agp.intendants.claude_code.launch import LaunchRequest, launch_digest, plan_launch
+from agp.intendants.claude_code.environment import VIEW_HOME, check_name
+from agp.intendants.claude_code.launch import (
+    LaunchRequest,
+    launch_digest,
+    plan_launch,
+    plan_screen,
+)
+from agp.intendants.claude_code.read_rules import MOST, read_rule
 from agp.intendants.claude_code.version import check_version, find_executable
 from agp.intendants.scripted import ScriptedCall, parse_script
+from agp.policy.denied_reads import denied_reads
+from agp.policy.targets import Root
 from agp.sandbox.host import run_as
 
 if TYPE_CHECKING:
@@ -108,7 +117,8 @@ def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str)
     carried, servers = _carried(home, config, request, workspace)
     who = _user_name()
     named = _named((*config.pass_environment, *request.pass_environment))
-    launch = plan_launch(
+    plan = plan_screen if request.interactive else plan_launch
+    launch = plan(
         LaunchRequest(
             task=request.task,
             arguments=(*model, *request.extra),
@@ -122,6 +132,7 @@ def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str)
             git_name=f"{who} (agent)",
             git_email=f"{who}@agp.invalid",
             named_environment=named,
+            denied_reads=_denied_reads(home, workspace),
             unsafe=executable.unsafe,
             carried=carried,
         )
@@ -192,6 +203,25 @@ def _transcript(home: Home, request: RunRequest, workspace: str) -> Transcript |
     if asked is None and "--continue" not in words:
         return None
     return find(shelf_of(home.harness, workspace), asked)
+
+
+def _denied_reads(home: Home, workspace: str) -> tuple[str, ...]:
+    """Spell what the policy files deny for reading as rules of the harness's own, where it can be.
+
+    They are written once, for the whole session, and only refuse: the gate decides by the policy
+    that the daemon has in force, also after a reload.
+
+    Raises:
+        PolicyError: a policy file is broken.
+    """
+    shelf = PolicyShelf(home)
+    shelf.reload()
+    base = {Root.WORKSPACE: workspace, Root.HOME: VIEW_HOME, Root.MACHINE: "/"}
+    rules = (
+        read_rule(base[target.root], target.parts)
+        for target in denied_reads(shelf.open_workspace(workspace), intendant="claude-code")
+    )
+    return tuple(dict.fromkeys(filter(None, rules)))[:MOST]
 
 
 def _user_name() -> str:

@@ -73,3 +73,16 @@ class Shown:
     def note(self, text: str) -> None:
         """Say something of AGP's own."""
         self._write(f"  {text}")
+
+
+def promises(session_id: str) -> tuple[str, ...]:
+    """Say what a session at the harness's own screen does not promise; before it opens."""
+    return (
+        f"agp: session {session_id}, at the agent's own screen. Its tool calls are governed.",
+        "Not decided by AGP, only confined and journaled as far as it is seen:",
+        "  !commands that you type, files that the harness changes for you (/rewind, /export);",
+        "  its /permissions, /config and modes grant nothing.",
+        "AGP's questions cover the screen. Ctrl-Z puts one aside and brings it back;",
+        "  elsewhere: agp approvals, agp approve ID, agp deny ID, agp kill.",
+        "",
+    )
