@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.agp_house import ORDINARY, House, Run, house, own
-from tests.fakes.model_server import Conversation, Turn, call, say, serve
+from tests.fakes.model_server import Conversation, call, say, serve
 
 pytestmark = [pytest.mark.confinement, pytest.mark.real_harness]
 

@@ -46,6 +46,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)[ \t]*:(?:[ \t]+(.*))?")
 _TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,127}")
+_BREAK: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
+"""What another reader could take for the end of a line, and for a key behind it."""
 _MENTION: Final = re.compile(r"(?<![\x21-\x7e])@")
 """Measured: what stands before a mention is a blank, a line's start or not ASCII."""
 _TEXT_KEYS: Final = {
@@ -125,6 +127,8 @@ def read_head(text: str, *, where: str) -> Head:
         end = next(n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---")
     except StopIteration:
         raise _odd(where, "its front matter has no end") from None
+    if any(_BREAK.search(line) for line in lines[:end]):
+        raise _odd(where, "its front matter holds a control character")
     keys: dict[str, list[str]] = {}
     last = ""
     for line in lines[1:end]:
