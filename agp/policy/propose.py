@@ -192,6 +192,8 @@ def _commands(ones: Counter[Asked]) -> list[str]:
     shapes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = {}
     for one, count in ones.items():
         words = (_program(one.effect), *one.effect.argv[1:])
+        if "*" in words[0] or any("<" in word and ">" in word for word in words):
+            continue  # Attack: a word that an agent wrote reads as a star or a placeholder.
         skeleton = (words[0], *(_kind_of_word(word, one.world) for word in words[1:]))
         shapes.setdefault(skeleton, Counter())[words] += count
     found: Counter[tuple[str, ...]] = Counter()
@@ -227,9 +229,7 @@ def _generalised(
 
 
 def _argv(words: tuple[str, ...]) -> str | None:
-    """Spell a command as a list of words; a word that looks like a placeholder has no pattern."""
-    if any("<" in word and ">" in word and word != "<path>" for word in words):
-        return None
+    """Spell a command as a list of words, where a pattern can."""
     try:
         argv_of_words(words)
     except PatternError:
