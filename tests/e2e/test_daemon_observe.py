@@ -49,9 +49,7 @@ def home() -> Iterator[House]:
 
 def observed_run(home: House, *calls: dict[str, Any]) -> Run:
     """Play calls under `agp run --observe`."""
-    script = home.place / f"script-{len(home.runs)}.json"
-    script.write_text(json.dumps({"version": 1, "calls": calls}))
-    return home._start("--intendant", "scripted", "--script", str(script), "--observe")
+    return home.scripted(*calls, flags=("--observe",))
 
 
 def observing(home: House) -> dict[str, bool]:

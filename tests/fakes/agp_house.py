@@ -169,7 +169,13 @@ class House:
         self.home.policy.write_text("\n".join((*filter(None, lines), "rules:", *listed, "")))
         self.home.policy.chmod(0o600)
 
-    def claude(self, *conversations: Conversation, task: str = "do it", **more: str) -> Run:
+    def claude(
+        self,
+        *conversations: Conversation,
+        task: str = "do it",
+        flags: tuple[str, ...] = (),
+        **more: str,
+    ) -> Run:
         """Start the real Claude Code on a model that says what the conversations say."""
         assert NATIVE.exists(), "scripts/fetch-harness installs the pinned harness"
         if self.seeded:
@@ -178,16 +184,16 @@ class House:
         model = stack.enter_context(serve(*conversations))
         words = ("--intendant", "claude-code", "--task", task, "--model-url", model.url)
         options = tuple(word for name, text in more.items() for word in (f"--{name}", text))
-        run = self._start(*words, "--pass-env", "ANTHROPIC_API_KEY", *options)
+        run = self._start(*words, "--pass-env", "ANTHROPIC_API_KEY", *flags, *options)
         run.model = model
         run._closing = stack
         return run
 
-    def scripted(self, *calls: dict[str, Any]) -> Run:
+    def scripted(self, *calls: dict[str, Any], flags: tuple[str, ...] = ()) -> Run:
         """Start the scripted intendant on these calls."""
         script = self.place / f"script-{len(self.runs)}.json"
         script.write_text(json.dumps({"version": 1, "calls": calls}))
-        return self._start("--intendant", "scripted", "--script", str(script))
+        return self._start("--intendant", "scripted", "--script", str(script), *flags)
 
     def _start(self, *words: str) -> Run:
         number = len(self.runs)
