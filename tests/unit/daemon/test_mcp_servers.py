@@ -1,0 +1,146 @@
+"""An MCP server is its program and files as they were when the run was planned."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from agp.daemon.config import Config, McpServer, load_config
+from agp.daemon.mcp import PlannedServer, check_unchanged, plan_servers
+from agp.errors import ConfigurationError, RunRefused
+
+HOME = "/nonexistent/agp"
+
+
+def plan(
+    workspace: Path, *command: str, **more: tuple[str, ...]
+) -> tuple[tuple[PlannedServer, ...], tuple[str, ...]]:
+    config = Config(mcp_servers={"one": McpServer(command=command, **more)})
+    return plan_servers(config, str(workspace), agp_home=HOME)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "server.py"
+    path.write_text("print()")
+    return path
+
+
+def test_a_server_is_its_resolved_program_and_the_hash_of_each_file(
+    workspace: Path, script: Path
+) -> None:
+    link = script.with_name("link.py")
+    link.symlink_to(script)
+    ((server,), left) = plan(workspace, "python3", str(link), "--fast")
+    python = str(Path("/usr/bin/python3").resolve())
+    assert left == ()
+    assert server.argv == (python, str(script), "--fast")
+    assert [file.path for file in server.files] == [python, str(script)]
+    assert server.files[1].sha256 == hashlib.sha256(b"print()").hexdigest()
+    assert server.outside_system == (str(script),)
+    check_unchanged(server)
+
+
+@pytest.mark.parametrize("change", ["edited", "gone", "a link"])
+def test_a_file_that_changed_after_planning_is_refused(
+    workspace: Path, script: Path, change: str
+) -> None:
+    ((server,), _) = plan(workspace, "python3", str(script))
+    check_unchanged(server)
+    if change == "edited":
+        script.write_text("print(1)")
+    else:
+        script.rename(script.with_name("moved.py"))
+    if change == "a link":
+        script.symlink_to(script.with_name("moved.py"))
+    with pytest.raises(RunRefused) as refused:
+        check_unchanged(server)
+    assert str(script) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("WORK/server.py",),
+        ("python3", "WORK/server.py"),
+        ("python3", "OUT/link.py"),
+        ("python3", "--path=WORK"),
+        ("python3", "WORK"),
+        ("server.py",),
+        ("./server.py",),
+        ("/nonexistent/program",),
+        ("python3", "/nonexistent/agp/x"),
+    ],
+)
+def test_what_lies_in_the_workspace_or_is_not_there_is_left_out_and_told(
+    workspace: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """An agent could have written it; a configuration is no decision about a repository's code."""
+    inside = workspace / "server.py"
+    inside.write_text("#!/usr/bin/python3\n")
+    inside.chmod(0o755)
+    (tmp_path / "link.py").symlink_to(inside)
+    words = [w.replace("WORK", str(workspace)).replace("OUT", str(tmp_path)) for w in command]
+    planned, (why,) = plan(workspace, *words)
+    assert planned == ()
+    assert why.startswith("mcp one: ")
+
+
+def test_a_variable_that_loads_code_is_left_out_with_its_server(workspace: Path) -> None:
+    planned, (why,) = plan(workspace, "true", environment=("LD_PRELOAD",))
+    assert planned == ()
+    assert "LD_PRELOAD" in why
+
+
+def test_each_part_of_a_server_is_in_its_digest(workspace: Path, script: Path) -> None:
+    python = sys.executable
+    base = plan(workspace, "python3", str(script))[0][0].digest
+    others = {
+        plan(workspace, "python3", str(script), "x")[0][0].digest,
+        plan(workspace, "python3", str(script), egress=("a:1",))[0][0].digest,
+        plan(workspace, "python3", str(script), environment=("A",))[0][0].digest,
+        plan(workspace, python, str(script))[0][0].digest,
+    }
+    script.write_text("other")
+    others.add(plan(workspace, "python3", str(script))[0][0].digest)
+    assert len(others - {base}) == 5
+
+
+def test_the_configuration_names_servers_and_what_is_carried(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'carry = ["login", "skill:deploy"]\n[mcp_servers.files]\ncommand = ["srv", "--x"]\n'
+    )
+    config = load_config(path)
+    assert config.carry == ("login", "skill:deploy")
+    assert config.mcp_servers == {"files": McpServer(command=("srv", "--x"))}
+    assert load_config(tmp_path / "absent").carry == ("project-memory",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'carry = ["hooks"]',
+        'carry = ["skill:../x"]',
+        'carry = "login"',
+        "[mcp_servers.a__b]\ncommand = ['x']",
+        "[mcp_servers.a_]\ncommand = ['x']",
+        "[mcp_servers.a]\ncommand = []",
+        "[mcp_servers.a]\ncommand = 'x'",
+        "[mcp_servers.a]\ncommand = ['x']\nenv = {A = 'b'}",
+    ],
+)
+def test_another_spelling_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError):
+        load_config(path)
