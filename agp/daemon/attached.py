@@ -37,7 +37,7 @@ from agp.contracts.intendant import (
     SessionOpened,
 )
 from agp.contracts.journal import SessionReaped, SessionStarted
-from agp.contracts.policy import Grade
+from agp.contracts.policy import ExecutableFacts, Grade
 from agp.contracts.session import SessionLease
 from agp.daemon.installed import installed_digest, settings_files, write_file
 from agp.daemon.live import LiveSession
@@ -89,6 +89,16 @@ class OutsideSurveyor(HostSurveyor):
         ours = tuple(os.path.realpath(path) for path in settings_files(workspace))
         super().__init__(home.root, search_path, ours=ours)
         self.user_home = str(Path.home())
+
+    def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
+        """Know AGP's own command by its name: an agent that runs it would be the operator.
+
+        Best effort: under another name, or through an interpreter, it is a program like any other.
+        """
+        facts = super()._program(word, workspace, cwd)
+        if "agp" not in {Path(word).name, Path(facts.resolved or word).name}:
+            return facts
+        return ExecutableFacts.model_validate(facts.model_dump() | {"in_agp": True})
 
     def _is_own(self, found: str, workspace: str) -> bool:  # noqa: ARG002 - as every surveyor's
         """Whatever the operator may write, the agent may; for root that would be everything."""

@@ -269,7 +269,8 @@ def test_a_daemon_that_always_hangs_up_is_no_daemon(directory: Path) -> None:
     """A connection that never showed a sign of life does not start the clock anew."""
     path = directory / "a.sock"
     with Daemon(path, says(b"")) as daemon:
-        assert_blocked(run(command(path)), "no AGP daemon answered for 0.2 s (agp daemon start): it hung up")
+        told = "no AGP daemon answered for 0.2 s (agp daemon start): it hung up"
+        assert_blocked(run(command(path)), told)
     assert len(daemon.requests) > 1
 
 
