@@ -170,10 +170,17 @@ def _hand_over(session: GovernedSession, call: Call) -> Call:
 
 
 def reachable(verdict: Verdict | None) -> tuple[str, ...]:
-    """Name what the granted effects connect to; a target that is not known is no target."""
+    """Name what the granted effects connect to; a target that is not known is no target.
+
+    Nor is one that a rule denies: observe mode lets its call through, and opens nothing for it.
+    """
     if verdict is None or verdict.decision is Decision.DENY:
         return ()
-    found = (one.effect for one in verdict.effects if one.effect.kind is EffectKind.CONNECT)
+    found = (
+        one.effect
+        for one in verdict.effects
+        if one.effect.kind is EffectKind.CONNECT and one.decision is not Decision.DENY
+    )
     targets = (
         f"[{effect.subject}]:{effect.port}"
         if ":" in effect.subject

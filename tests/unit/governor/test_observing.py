@@ -22,15 +22,17 @@ from agp.contracts.journal import (
     SessionEnded,
     SessionStarted,
 )
-from agp.contracts.policy import Decision, Effect, Grade, Tier, Verdict, World
+from agp.contracts.policy import Decision, Effect, EffectKind, Grade, Tier, Verdict, World
 from agp.errors import JournalBroken, Refusal, Unavailable
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk
+from agp.governor.handed import reachable
 from agp.governor.loop import Governor
 from agp.governor.observing import ObservedRecord
 from agp.governor.recover import recover
 from agp.governor.session import Counts, GovernedSession
-from agp.policy.observe import liftable
+from agp.policy.observe import liftable, observed
+from agp.policy.policyset import PolicySet
 from tests.fakes.governed import (
     SESSION,
     WORKSPACE,
@@ -45,10 +47,12 @@ from tests.fakes.governed import (
     tool_call,
 )
 from tests.fakes.journal_lines import chain
+from tests.fakes.policy_world import file_of, rule, shipped_pack
 
 pytestmark = pytest.mark.anyio
 OTHER = SessionId("s-ba9876543210")
 OPERATOR = "uid:1000"
+WORLD = World(workspace=WORKSPACE, cwd=WORKSPACE)
 SECRET = "hunter2-is-the-secret"
 
 
@@ -353,7 +357,7 @@ STARTED = SessionStarted(
 
 def test_a_restart_finds_the_mode_of_each_session_in_the_journal() -> None:
     """It is that session's own, by its start or its last switch, and ends with it."""
-    observed = SessionStarted.model_validate(STARTED.model_dump() | {"observed": True})
+    watched = SessionStarted.model_validate(STARTED.model_dump() | {"observed": True})
     other = SessionStarted.model_validate(STARTED.model_dump() | {"session_id": OTHER})
     on = ObserveChanged(session_id=SESSION, on=True, by=OPERATOR)
     off = ObserveChanged(session_id=SESSION, on=False, by=OPERATOR)
@@ -365,7 +369,22 @@ def test_a_restart_finds_the_mode_of_each_session_in_the_journal() -> None:
         return {k: v.observing for k, v in recover(chain(*payloads)).sessions.items()}
 
     assert observing(STARTED) == {SESSION: False}
-    assert observing(observed, other) == {SESSION: True, OTHER: False}
+    assert observing(watched, other) == {SESSION: True, OTHER: False}
     assert observing(STARTED, other, on) == {SESSION: True, OTHER: False}
-    assert observing(observed, off) == {SESSION: False}
-    assert observing(observed, ended, other) == {OTHER: False}
+    assert observing(watched, off) == {SESSION: False}
+    assert observing(watched, ended, other) == {OTHER: False}
+
+
+def test_a_target_that_a_rule_denies_opens_no_network_for_a_call_that_is_let_through() -> None:
+    """What would be asked about is reached, as after a yes; what is denied stays closed."""
+    user = file_of(
+        Tier.USER, rule("no", "deny", "{effect: connect, host: evil.example}"), default="require"
+    )
+    policy = PolicySet.build([shipped_pack(), user])
+    effects = tuple(
+        Effect(kind=EffectKind.CONNECT, subject=host, port=443)
+        for host in ("evil.example", "docs.example")
+    )
+    verdict = policy.decide(effects, grade=Grade.CONFINED, world=WORLD)
+    assert reachable(verdict) == ()
+    assert reachable(observed(verdict)) == ("docs.example:443",)
