@@ -21,21 +21,31 @@ import anyio.to_thread
 
 from agp.contracts.display import visible
 from agp.contracts.gateway import ControlOp
+from agp.daemon.call_desk import CallDesk
 from agp.daemon.ended import Ended
 from agp.daemon.guard import guarded
 from agp.daemon.messages import LiveView, ReconcileSession
 from agp.daemon.shipped import shipped
 from agp.daemon.transcripts import keep, seed, shelf_of
 from agp.errors import MessageRefused, RunRefused
+from agp.intendants.claude_code.environment import call_environment
 from agp.intendants.claude_code.stream import (
     ClaudeStream,
     Executed,
     hooks_alive,
     reconcile,
 )
+from agp.sandbox.call_view import CallSeats
 from agp.sandbox.host import run_as
 from agp.sandbox.places import PlacesPlan, plan_places
-from agp.sandbox.view import ViewCommand, ViewSeats, build_view, prepare_home
+from agp.sandbox.view import (
+    CARRIED_IN_VIEW,
+    ViewCommand,
+    ViewSeats,
+    build_view,
+    prepare_home,
+    prepare_tmp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +63,7 @@ if TYPE_CHECKING:
 
 _LINE_LIMIT: Final = 64 * 1024 * 1024
 _STDERR_KEPT: Final = 4000
+CALL_HOME: Final = "call-home"
 _GRACE_S: Final = 5.0
 """Between the harness's last line and its end."""
 
@@ -79,10 +90,15 @@ class HarnessRun:
         places = self._places
         view = self._view(places)
         try:
-            async with guarded(
-                self._lease, places, grade=self._planned.grade, profile=view.digest
-            ) as found:
+            async with (
+                guarded(
+                    self._lease, places, grade=self._planned.grade, profile=view.digest
+                ) as found,
+                anyio.create_task_group() as beside,
+            ):
+                await beside.start(self._desk().serve)
                 exit_code = await self._live(view)
+                beside.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 kept = await anyio.to_thread.run_sync(self._kept)
@@ -103,14 +119,34 @@ class HarnessRun:
         prepare_home(session / "home", who)
         if self._planned.transcript is not None:
             seed(self._planned.transcript, session / "home", who)
+        prepare_home(session / "home/tmp", who)
+        prepare_home(session / CALL_HOME, who)
+        prepare_tmp(session / "tmp", who)
         seats = ViewSeats(
             agp_home=str(self._home.root),
             session_home=str(session / "home"),
+            session_tmp=str(session / "tmp"),
             ask_directory=self._lease.session.ask_directory,
             forwarder=shipped("hooks/agp-forward").read_bytes(),
             toolchains=self._config.toolchains,
         )
         return build_view(launch, seats, places)
+
+    def _desk(self) -> CallDesk:
+        """Give what runs this session's granted calls, outside the harness's view."""
+        launch = self._planned.launch
+        session = Path(self._lease.session.session_directory)
+        seats = CallSeats(
+            agp_home=str(self._home.root),
+            call_home=str((session / CALL_HOME).resolve()),
+            session_tmp=str((session / "tmp").resolve()),
+            forwarder=shipped("hooks/agp-forward").read_bytes(),
+            carried=None if launch is None else _carried(launch.files, session / "carried"),
+            toolchains=self._config.toolchains,
+            environment=() if launch is None else call_environment(launch.environment),
+        )
+        who = run_as(self._planned.workspace)
+        return CallDesk(self._lease, seats, self._places, who, self._planned.servers)
 
     async def _live(self, view: ViewCommand) -> int:
         """Start the view, read it to its end, and see that it has ended."""
@@ -201,6 +237,21 @@ class HarnessRun:
     @property
     def _session_id(self) -> SessionId:
         return self._lease.session.session_id
+
+
+def _carried(files: tuple[tuple[str, bytes], ...], place: Path) -> str | None:
+    """Lay out what was carried once, for all calls to see; only the operator can change it."""
+    own = [(Path(p).relative_to(CARRIED_IN_VIEW), c) for p, c in files if _is_carried(p)]
+    for path, content in own:
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o555)
+    return str(place.resolve()) if own else None
+
+
+def _is_carried(path: str) -> bool:
+    return path.startswith(f"{CARRIED_IN_VIEW}/")
 
 
 async def _lines(stream: ByteReceiveStream) -> AsyncIterator[bytes]:

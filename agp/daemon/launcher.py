@@ -120,6 +120,7 @@ async def _session(
         carried=planned.carried,
         observe=planned.observe,
         secrets=planned.secrets,
+        call_views=planned.launch is not None,
         launcher_pid=os.getpid(),
         view_uid=run_as(planned.workspace).uid,
     )

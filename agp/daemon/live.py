@@ -94,6 +94,7 @@ class LeaseFile:
     view_uid: int
     model_upstream: str
     harness_session: str | None
+    call_views: bool = False
 
     @staticmethod
     def path(home: Home, session_id: SessionId) -> Path:
@@ -109,6 +110,7 @@ class LeaseFile:
             live.view_uid,
             live.model_upstream,
             live.governed.harness_session,
+            live.governed.call_views,
         )
 
     def save(self, home: Home, session_id: SessionId) -> None:

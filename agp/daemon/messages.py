@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from agp.contracts.base import Contract, Digest, SessionId
+from agp.contracts.base import CallId, Contract, Digest, SessionId
 from agp.contracts.control import CallStory
 from agp.contracts.intendant import ToolCall
 from agp.contracts.policy import Grade
@@ -41,6 +41,8 @@ class OpenSession(Contract):
     """The operator lets this session through from its first event on."""
     secrets: tuple[str, ...] = Field(default=(), repr=False)
     """Values handed to the harness that must not be journaled; kept in memory only."""
+    call_views: bool = False
+    """Shell calls run in views of their own: the launcher serves `call.sock`."""
     launcher_pid: int
     view_uid: int
     """The uid as which the harness runs: the only one that may ask."""
@@ -95,6 +97,8 @@ class NoteSession(OfSession):
         "sandbox.preflight",
         "sandbox.stopped",
         "coverage.violated",
+        "egress.allowed",
+        "egress.refused",
         "harness.observed",
     ]
     payload: dict[str, JsonValue]
@@ -134,6 +138,48 @@ class MediateCall(OfSession):
     call: ToolCall
     argv: tuple[str, ...] = Field(min_length=1)
     stdin: bytes = b""
+
+
+class StartCall(OfSession):
+    """`call.start`: the view of a handed-over call stands ready; may it begin?"""
+
+    call_id: CallId
+    profile: Digest
+    """Of the view that the call gets."""
+
+
+class ServeProgram(OfSession):
+    """`call.serve`: the harness wants an MCP server that the configuration names."""
+
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    """One for each start: asked again after a break it is the same start."""
+    name: str
+    argv: tuple[str, ...] = Field(min_length=1)
+    digest: Digest
+    """Of everything that was planned of it: argv, files with their hashes, environment, egress."""
+    profile: Digest
+    network: tuple[str, ...] = ()
+
+
+class StartedCall(Contract):
+    """`call.start` and `call.serve`: it begins, and its beginning is journaled."""
+
+    call_id: CallId
+    command: str = ""
+    """The shell text as it was decided; empty for a server, which the launcher planned itself."""
+    cwd: str
+    network: tuple[str, ...] = ()
+
+
+class EndCall(OfSession):
+    """`call.end`: what AGP began has ended."""
+
+    call_id: CallId
+    exit_code: Annotated[int, Field(ge=0, le=255)] | None
+    error: Annotated[str, Field(max_length=2000)] = ""
+    duration_ms: Annotated[int, Field(ge=0)]
+    output_sha256: Digest
+    output_bytes: Annotated[int, Field(ge=0)]
 
 
 Args = TypeVar("Args", bound=Contract)

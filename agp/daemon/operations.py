@@ -45,6 +45,7 @@ from agp.contracts.journal import (
     SandboxStopped,
 )
 from agp.contracts.sandbox import ExecRequest, SandboxProvider
+from agp.daemon.call_operations import CallOperations
 from agp.daemon.live import LiveSession, check_lease, is_running, story_of
 from agp.daemon.messages import (
     AttachSession,
@@ -107,6 +108,7 @@ class Operations:
         self._stop = stop
         self._ended = ended
         self._call_timeout_s = call_timeout_s
+        calls = CallOperations(governor, self._mine, sessions.count_refusal)
         self._operations: dict[ControlOp, Operation] = {
             ControlOp.DAEMON_STATUS: self._daemon_status,
             ControlOp.DAEMON_STOP: self._daemon_stop,
@@ -120,6 +122,9 @@ class Operations:
             ControlOp.SESSION_KILL: self._session_kill,
             ControlOp.SESSION_OBSERVE: self._session_observe,
             ControlOp.CALL_MEDIATE: self._call_mediate,
+            ControlOp.CALL_START: calls.start,
+            ControlOp.CALL_SERVE: calls.serve,
+            ControlOp.CALL_END: calls.end,
             ControlOp.APPROVAL_LIST: self._approval_list,
             ControlOp.APPROVAL_ANSWER: self._approval_answer,
             ControlOp.CONTROL_PAUSE: self._control_pause,

@@ -25,6 +25,7 @@ from agp.intendants.claude_code.arguments import read_arguments
 from agp.intendants.claude_code.carried import CarriedSet
 from agp.intendants.claude_code.environment import VIEW_HOME, check_name
 from agp.intendants.claude_code.launch import (
+    CallFiles,
     LaunchRequest,
     launch_digest,
     plan_launch,
@@ -105,7 +106,7 @@ def plan_scripted(request: RunRequest, workspace: str) -> Planned:
 def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str) -> Planned:
     """Find the harness, check its version, and write down everything that starts it.
 
-    The grade is `shared`: calls run beside the harness until each has a view of its own.
+    The grade is `confined`: every shell and server that it starts runs in a view of its own.
     """
     found = find_executable(
         config.claude_code, os.environ.get("PATH", os.defpath), workspace=workspace
@@ -135,13 +136,18 @@ def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str)
             denied_reads=_denied_reads(home, workspace),
             unsafe=executable.unsafe,
             carried=carried,
+            call_files=CallFiles(
+                shim=shipped("hooks/agp-call").read_bytes(),
+                hand_over=shipped("hooks/hand-over").read_bytes(),
+                shell=shipped("hooks/agp-shell").read_bytes(),
+            ),
         )
     )
     return Planned(
         intendant="claude-code",
         version=executable.version,
         workspace=workspace,
-        grade=Grade.SHARED,
+        grade=Grade.CONFINED,
         launch_digest=launch_digest(launch),
         egress=() if upstream else _egress(config, carried),
         model_upstream=upstream,

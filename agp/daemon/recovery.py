@@ -22,6 +22,7 @@ from agp.daemon.live import LeaseFile, LiveSession
 from agp.daemon.sessions import clear_left_overs
 from agp.errors import AgpError, IntegrityError
 from agp.governor.decide import effective_digest
+from agp.governor.handed import handed_over
 from agp.governor.loop import Governor, call_digest
 from agp.governor.session import Call, CallState, GovernedSession
 from agp.journal.commitment import commitment as commit
@@ -79,6 +80,7 @@ class Restorer:
         )
         if kept.harness_session is not None:
             governed.bind(kept.harness_session)
+        governed.call_views = kept.call_views
         if started.attached is not None:
             live_outside(governed, self.home)
         governed.interactive = started.interactive is not None
@@ -99,7 +101,8 @@ class Restorer:
 
     async def _executing(self, live: LiveSession, opened: OpenSession) -> None:
         """Calls that the daemon executed itself died with it: said, and never executed again."""
-        for call_id in sorted(opened.executing):
+        # In views of their own the launcher runs them: they are taken up with the redeemed ones.
+        for call_id in () if live.governed.call_views else sorted(opened.executing):
             # Read before it is journaled: the line that ends a call also lets go of its body.
             with suppress(AgpError):
                 call, _ = await self._call(live.governed, call_id)
@@ -109,8 +112,13 @@ class Restorer:
             await self._unknown(opened, call_id, "the daemon ended while it ran")
 
     async def _redeemed(self, live: LiveSession, opened: OpenSession) -> None:
-        """Calls that may be running: their outcome is still welcome."""
-        for call_id in opened.redeemed:
+        """Calls that may be running: their outcome is still welcome.
+
+        One that was handed over and not begun is over: what an approval bound is not known any
+        more, so that nobody can look once more whether it is as it was.
+        """
+        running = opened.executing if live.governed.call_views else ()
+        for call_id in dict.fromkeys((*opened.redeemed, *running)):
             try:
                 call, _ = await self._call(live.governed, call_id)
             except AgpError:
@@ -120,6 +128,10 @@ class Restorer:
             call.state = CallState.REDEEMED
             call.delivered = True
             call.decided.set()
+            call.started = call_id in running
+            if call.handed is not None and not call.started:
+                call.state = CallState.ENDED
+                await self._unknown(opened, call_id, "AGP ended before it began; it was not begun")
             if call.ticket is not None:
                 live.governed.redeemed[call.ticket] += 1
             live.governed.calls[call.call.tool_use_id] = call
@@ -148,7 +160,8 @@ class Restorer:
         except ValidationError as error:
             raise IntegrityError("a call's body is not what was stored", where=call_id) from error
         effective = await anyio.to_thread.run_sync(effective_digest, governed.intendant, tool_call)
-        call = Call(call_id, tool_call, effective, call_digest(tool_call, effective))
+        fresh = Call(call_id, tool_call, effective, call_digest(tool_call, effective))
+        call = await handed_over(governed, fresh)
         call.ticket = call.key
         return call, commit(kept.salt, tool_call.raw_input)
 

@@ -153,6 +153,7 @@ class Sessions:
         )
         live.governed.secrets = args.secrets
         live.governed.interactive = args.interactive
+        live.governed.call_views = args.call_views
         live.governed.observing = partial(self._record.observes, session_id)
         await self.keep(live)
         self.live[session_id] = live

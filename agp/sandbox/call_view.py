@@ -21,7 +21,13 @@ from agp.errors import RunRefused
 from agp.sandbox.host import our_etc, system_binds
 from agp.sandbox.profile import HOME_IN_VIEW, INTERPRETER, Bind, OurFile, ViewSpec
 from agp.sandbox.spawn import HANDBACK, LIFELINE, REPORT
-from agp.sandbox.view import TMP_IN_VIEW, mask_binds, scratch_beside_tmp, toolchain_binds
+from agp.sandbox.view import (
+    CARRIED_IN_VIEW,
+    TMP_IN_VIEW,
+    mask_binds,
+    scratch_beside_tmp,
+    toolchain_binds,
+)
 
 if TYPE_CHECKING:
     from agp.sandbox.host import RunAs
@@ -50,6 +56,8 @@ _ENVIRONMENT: Final = (
     ("SHELL", "/bin/bash"),
     ("TERM", "dumb"),
     ("TMPDIR", TMP_IN_VIEW),
+    # Without terminal and input vi waits for ever (measured); `vi -es` does not read this.
+    ("VIMINIT", "silent !echo 'agp: there is no terminal here, so no editor' >&2\ncquit"),
     ("VISUAL", "/bin/false"),
 )
 LONGEST_SCRIPT: Final = 128 * 1024 - 1
@@ -66,6 +74,8 @@ class CallSeats(Contract):
     """What every view of the session has as /tmp."""
     forwarder: bytes
     """The content of `hooks/agp-forward`, for calls with network."""
+    carried: str | None = None
+    """A directory with what was carried for the harness: a skill's scripts are run by calls."""
     toolchains: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     """Besides ours: git identity and what the operator handed over, no login."""
@@ -113,6 +123,11 @@ def build_call_view(  # noqa: PLR0913 - one argument for each thing that a call 
         binds=(
             *toolchain_binds(seats.toolchains, agp_home=seats.agp_home),
             *(Bind(source=path, target=path) for path in (*places.visible, *shown)),
+            *(
+                ()
+                if seats.carried is None
+                else (Bind(source=seats.carried, target=CARRIED_IN_VIEW),)
+            ),
             Bind(source=seats.call_home, target=HOME_IN_VIEW, writable=True),
             *(() if egress is None else (Bind(source=egress, target=EGRESS_IN_VIEW),)),
             Bind(source=places.workspace, target=places.workspace, writable=True),
@@ -132,6 +147,10 @@ def _environment(
         proxy = f"http://127.0.0.1:{_PROXY_PORT}"
         whole |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
     return tuple(sorted(whole.items()))
+
+
+def _carried(seats: CallSeats) -> tuple[Bind, ...]:
+    return () if seats.carried is None else (Bind(source=seats.carried, target=CARRIED_IN_VIEW),)
 
 
 def _forwarder(seats: CallSeats, egress: str | None) -> tuple[OurFile, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,37 +65,45 @@ async def run_view(spec: ViewSpec, who: RunAs, *, stdin: bytes, limits: Limits) 
     stdout, stderr = Captured(limits.output), Captured(limits.output)
     started = time.monotonic()
     with opened(spec, who) as spawn:
-        process = await _start(spawn)
+        process = await start(spawn)
         timed_out = True
         try:
             with anyio.move_on_after(limits.timeout_s):
                 await _converse(process, stdin, stdout, stderr)
                 timed_out = False
         finally:
-            await _end(process, spawn)
+            await end(process, spawn)
         status, report = spawn.status(), spawn.report()
     duration_ms = math.ceil((time.monotonic() - started) * 1000)
     if timed_out:
         return Outcome(KILLED, stdout, stderr, duration_ms, timed_out=True)
     if report:
-        raise _not_started(os.strerror(int(report)).encode())
+        raise not_started(os.strerror(int(report)).encode())
     if status.exit_code is None:
-        raise _not_started(bytes(stderr.kept))
+        raise not_started(bytes(stderr.kept))
     return Outcome(status.exit_code, stdout, stderr, duration_ms, timed_out=False)
 
 
-async def _start(spawn: Spawn) -> Process:
-    """Start it, not to be cancelled: asyncio would leave a started process without an owner."""
+async def start(spawn: Spawn, *, stdin: int = subprocess.PIPE) -> Process:
+    """Start it, not to be cancelled: asyncio would leave a started process without an owner.
+
+    Raises:
+        Unavailable: it could not be started.
+    """
     process: Process | None = None
     try:
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                spawn.argv, pass_fds=spawn.pass_fds, env=spawn.environment, cwd="/"
+                spawn.argv,
+                stdin=stdin,
+                pass_fds=spawn.pass_fds,
+                env=spawn.environment,
+                cwd="/",
             )
     except OSError as error:
-        raise _not_started(str(error).encode()) from error
+        raise not_started(str(error).encode()) from error
     if process is None:
-        raise _not_started(b"its start was cancelled")
+        raise not_started(b"its start was cancelled")
     return process
 
 
@@ -116,8 +125,12 @@ async def _feed(stream: ByteSendStream, data: bytes) -> None:
         return  # the command does not read its input; that is its business
 
 
-async def _end(process: Process, spawn: Spawn) -> None:
-    """End the view whatever it does; a survivor is worse than an error."""
+async def end(process: Process, spawn: Spawn) -> None:
+    """End the view whatever it does; a survivor is worse than an error.
+
+    Raises:
+        IntegrityError: something of it is left.
+    """
     if not await spawn.end(process):
         raise IntegrityError(
             "processes of a sandbox outlived it",
@@ -126,7 +139,8 @@ async def _end(process: Process, spawn: Spawn) -> None:
         )
 
 
-def _not_started(said: bytes) -> Unavailable:
+def not_started(said: bytes) -> Unavailable:
+    """Say that a command never ran, in bubblewrap's own words."""
     return Unavailable(
         "a command could not be started in the sandbox; it did not run",
         where="bwrap",

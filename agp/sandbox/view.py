@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from agp.sandbox.places import PlacesPlan
 
 FORWARD_IN_VIEW = f"{OURS_IN_VIEW}/forward"
+SHELL_IN_VIEW = f"{OURS_IN_VIEW}/agp-shell"
+"""What the harness starts in place of a shell, by its name."""
 CARRIED_IN_VIEW = "/opt/carried"
 """What of a person's set-up is handed back; outside /opt/agp, which is closed to the agent."""
 TMP_IN_VIEW = "/tmp"  # noqa: S108 - a view's own
@@ -191,7 +193,8 @@ def toolchain_binds(toolchains: tuple[str, ...], *, agp_home: str) -> tuple[Bind
 
 def _our_file(path: str, content: bytes) -> OurFile:
     """Show a file of the plan; what was carried may be a script, and its call is decided anyway."""
-    mode = 0o555 if path.startswith(f"{CARRIED_IN_VIEW}/") else 0o444
+    runs = path == SHELL_IN_VIEW or path.startswith(f"{CARRIED_IN_VIEW}/")
+    mode = 0o555 if runs else 0o444
     return OurFile(path=path, content=content, mode=mode)
 
 

@@ -35,8 +35,17 @@ _FIXED = (
 )
 SCREEN_ENVIRONMENT = (("COLORTERM", "truecolor"), ("TERM", "xterm-256color"))
 """For the harness's own screen: what AGP's filter lets through, whatever the real terminal is."""
+HARNESS_TMP = f"{VIEW_HOME}/tmp"  # noqa: S108 - the view's own
+"""The harness's own temporary files: /tmp is shared with the calls, which must not reach these."""
+CALL_VIEW_ENVIRONMENT = (
+    ("CLAUDE_CODE_SHELL_PREFIX", "/opt/agp/agp-shell"),
+    ("CLAUDE_CODE_TMPDIR", HARNESS_TMP),
+    ("TMPDIR", HARNESS_TMP),
+)
+"""Where calls have views of their own. Measured with 2.1.329: every shell goes through the prefix,
+also `!command` at its screen; task outputs, its socket and its notes follow CLAUDE_CODE_TMPDIR."""
 OWN_NAMES = frozenset(
-    {name for name, _ in (*_FIXED, *SCREEN_ENVIRONMENT)}
+    {name for name, _ in (*_FIXED, *SCREEN_ENVIRONMENT, *CALL_VIEW_ENVIRONMENT)}
     | {"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"}
     | {f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 )
@@ -93,6 +102,19 @@ def build_environment(
         if "\0" in value or (name.startswith("GIT_") and "\n" in value):
             raise RunRefused(f"the environment variable {name} is not one line of text")
     return tuple(sorted(whole.items()))
+
+
+def call_environment(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Take out of a harness's environment what its calls get as well: identity, and what was named.
+
+    Never what the harness logs in with: a call needs no model.
+    """
+    return tuple(
+        (name, value)
+        for name, value in environment
+        if name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_"))
+        or (name not in OWN_NAMES and not name.startswith(("ANTHROPIC_", "CLAUDE")))
+    )
 
 
 def check_name(name: str) -> None:

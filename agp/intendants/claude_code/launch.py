@@ -12,12 +12,14 @@ from agp.contracts.base import Contract, Digest
 from agp.contracts.intendant import LaunchPlan
 from agp.errors import RunRefused
 from agp.intendants.claude_code.arguments import read_arguments, read_task
-from agp.intendants.claude_code.carried import CarriedSet
+from agp.intendants.claude_code.carried import CALL_PATH, CarriedSet
 from agp.intendants.claude_code.environment import (
+    CALL_VIEW_ENVIRONMENT,
     OWN_NAMES,
     SCREEN_ENVIRONMENT,
     build_environment,
 )
+from agp.intendants.claude_code.hand_over import HAND_OVER_PATH, SHELL_PATH
 from agp.intendants.claude_code.settings import (
     BRIDGE_PATH,
     HARNESS,
@@ -43,6 +45,23 @@ _STREAM = (
 )
 
 
+class CallFiles(Contract):
+    """What a harness needs so that its calls run in views of their own."""
+
+    shim: bytes = Field(min_length=1)
+    hand_over: bytes = Field(min_length=1)
+    shell: bytes = Field(min_length=1)
+
+    @property
+    def in_view(self) -> tuple[tuple[str, bytes], ...]:
+        """Each at its place in the view."""
+        return (
+            (CALL_PATH, self.shim),
+            (HAND_OVER_PATH, self.hand_over),
+            (SHELL_PATH, self.shell),
+        )
+
+
 class LaunchRequest(Contract):
     """What a person asked for, and what was found on this machine."""
 
@@ -65,6 +84,8 @@ class LaunchRequest(Contract):
     denied_reads: tuple[str, ...] = ()
     """What the policy denies for reading, as the harness's own rules; see `read_rules`."""
     unsafe: tuple[str, ...] = ()
+    call_files: CallFiles | None = None
+    """None: the harness runs its calls itself, beside it."""
     carried: CarriedSet = CarriedSet()
     """What of the person's own set-up goes back."""
 
@@ -107,6 +128,8 @@ def _plan(request: LaunchRequest, words: tuple[str, ...]) -> LaunchPlan:
         git_email=request.git_email,
         named=request.named_environment,
     )
+    if request.call_files is not None:
+        environment = tuple(sorted((dict(environment) | dict(CALL_VIEW_ENVIRONMENT)).items()))
     reads = request.denied_reads
     settings = format_settings(reconnect_s=request.reconnect_s, denied_reads=reads)
     check_settings(settings, reconnect_s=request.reconnect_s, denied_reads=reads)
@@ -119,6 +142,7 @@ def _plan(request: LaunchRequest, words: tuple[str, ...]) -> LaunchPlan:
             (SETTINGS_PATH, settings),
             (BRIDGE_PATH, request.bridge),
             (FORWARD_PATH, request.forwarder),
+            *(() if request.call_files is None else request.call_files.in_view),
             *request.carried.files,
         ),
         harness_files=((request.executable, CLAUDE_PATH),),

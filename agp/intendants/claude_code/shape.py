@@ -39,9 +39,11 @@ _PERSONAL = frozenset(
 _GOVERNING = ("/opt/agp/", "/etc/")
 """Where in the view the files lie that govern; the others are a person's own."""
 _LEFT = frozenset(
-    {"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY"} | {name for name, _ in SCREEN_ENVIRONMENT}
+    {"ANTHROPIC_BASE_URL", "NO_PROXY", "HTTPS_PROXY", "CLAUDE_CODE_SHELL_PREFIX"}
+    | {name for name, _ in SCREEN_ENVIRONMENT}
 )
-"""The way to the model and the terminal: a canary has its own, or none."""
+"""The way to the model and the terminal: a canary has its own, or none. Nobody runs its calls in
+views of their own, so the shell that lets nothing else through is not there."""
 
 
 def canary_launch(plan: LaunchPlan) -> LaunchPlan:
