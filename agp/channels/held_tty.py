@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from agp.channels.tty import Look, Tty, before_dying
-from agp.errors import Unavailable
+from agp.errors import Interrupted, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,9 +104,24 @@ class HeldTty(Tty):
             self.on_change()
 
     async def read(self) -> bytes:
-        """Wait for what is typed; for a question Ctrl-Z is Ctrl-C: both put it aside."""
-        data = await super().read()
+        """Wait for what is typed; for a question Ctrl-Z is Ctrl-C: both put it aside.
+
+        Raises:
+            Interrupted: the terminal hung up; a session at a screen ends with it.
+        """
+        with _ending():
+            data = await super().read()
         return data.replace(ASIDE, _INTERRUPT) if self.covered else data
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it; raises as `read` does."""
+        with _ending():
+            await super().write(data)
+
+    def size(self) -> tuple[int, int]:
+        """Give columns and rows; raises as `read` does."""
+        with _ending():
+            return super().size()
 
     def _mouse_again(self) -> bytes:
         wanted, self._mouse = self._mouse, frozenset()
@@ -130,6 +145,14 @@ def _raw(saved: list[int | list[bytes | int]]) -> list[int | list[bytes | int]]:
     keys = [*characters]
     keys[termios.VMIN], keys[termios.VTIME] = 1, 0
     return [input_modes, 0, control, local, in_speed, out_speed, keys]
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        raise Interrupted("its terminal went away", why=error.why) from error
 
 
 def _nothing() -> None:
