@@ -123,11 +123,7 @@ def build_call_view(  # noqa: PLR0913 - one argument for each thing that a call 
         binds=(
             *toolchain_binds(seats.toolchains, agp_home=seats.agp_home),
             *(Bind(source=path, target=path) for path in (*places.visible, *shown)),
-            *(
-                ()
-                if seats.carried is None
-                else (Bind(source=seats.carried, target=CARRIED_IN_VIEW),)
-            ),
+            *_carried(seats),
             Bind(source=seats.call_home, target=HOME_IN_VIEW, writable=True),
             *(() if egress is None else (Bind(source=egress, target=EGRESS_IN_VIEW),)),
             Bind(source=places.workspace, target=places.workspace, writable=True),
