@@ -16,9 +16,7 @@ HEADINGS = {PRE: "The deciding hook (PreToolUse)", GRANT: "The grant hook (Permi
 
 def matrix_page(record: Recorded) -> str:
     """Give the whole generated part: a count, the answers, then a table for each family."""
-    parts = [_count(record)]
-    for event in (PRE, GRANT):
-        parts.append(_answers(event, record))
+    parts = [_count(record), *(_answers(event, record) for event in (PRE, GRANT))]
     for family, rows in groupby(OWN_RUNS, lambda row: row.family):
         lines = _head("row", "what it tries", *VERSIONS, "the same against an ordinary governor")
         for row in rows:
