@@ -50,4 +50,9 @@ version = 1
 #   "project-skills", "project-agents"               the repository's; as /project:NAME
 # Hooks, settings, plugins and a repository's .mcp.json are never handed back.
 # carry = ["project-memory"]
+
+# MCP servers: a table [mcp_servers.NAME] at the end of this file, with command (an array: program
+# and arguments, no shell), and where needed environment (names) and egress (host:port). Each start
+# is a decided call. docs/harnesses.md shows one.
+# mcp_servers = {}
 """
