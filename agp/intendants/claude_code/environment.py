@@ -65,7 +65,8 @@ _NEVER = {
     ),
     "it changes what governs the harness, or where its model is": (
         "CLAUDE*", "ANTHROPIC_BASE_URL", "ANTHROPIC_*_URL", "ANTHROPIC_CUSTOM_*", "DISABLE_*",
-        "ENABLE_*", "USE_*", "USER_TYPE", "CCR_*", "OTEL_*", "BETA_TRACING_*", "IS_SANDBOX", "MCP_*", "*_PROXY", "*_proxy", "SSL_*", "*_CA_BUNDLE",
+        "ENABLE_*", "USE_*", "USER_TYPE", "CCR_*", "OTEL_*", "BETA_TRACING_*", "IS_SANDBOX",
+        "MCP_*", "*_PROXY", "*_proxy", "SSL_*", "*_CA_BUNDLE",
         "HOME", "PATH", "LANG", "SHELL", "TMPDIR", "USER", "LOGNAME", "PWD", "TERM", "COLORTERM",
     ),
     "cloud and forge credentials do not enter the view": (
