@@ -18,6 +18,7 @@ from agp.contracts.policy import (
 )
 from agp.errors import PolicyError
 from agp.policy.language import load_policy_file
+from agp.policy.observe import observed
 from agp.policy.policyset import PolicySet
 from tests.conformance.clauses import clause
 from tests.conformance.house import shipped_policy
@@ -184,3 +185,26 @@ def test_a_dynamic_target_meets_every_refusal_and_no_particular_permission() -> 
     assert decide(permitted, target).decision is not Decision.ALLOW
     refused = policy(user(rule("w", "deny", "{effect: write, path: secret/**}")))
     assert decide(refused, target).decision is Decision.DENY
+
+
+@clause("C-POLICY-12")
+@pytest.mark.parametrize("tier", [Tier.ADMIN, Tier.USER, Tier.WORKSPACE])
+@pytest.mark.parametrize("said", list(Decision))
+def test_observe_mode_lets_through_neither_the_floor_nor_the_admins_denies(
+    tier: Tier, said: Decision
+) -> None:
+    files = [file_of(tier, rule("theirs", said.value))]
+    if tier is Tier.WORKSPACE:
+        files.append(user(rule("ours", "allow")))
+    verdict = decide(policy(*files), WRITE)
+    through = observed(verdict)
+    holds = said is Decision.DENY and tier is Tier.ADMIN
+    assert through.decision is (Decision.DENY if holds else Decision.ALLOW)
+    lifted = said is not Decision.ALLOW and not holds
+    assert through.would_be is (said if lifted else None)
+    assert (through.rule_id, through.tier) == (verdict.rule_id, verdict.tier)
+
+    govern = Effect(kind=EffectKind.GOVERN, subject="/home/operator/.agp/keys")
+    floor = decide(policy(*files), WRITE, govern)
+    assert observed(floor) == floor
+    assert floor.decision is Decision.DENY
