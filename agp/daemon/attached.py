@@ -90,12 +90,12 @@ class OutsideSurveyor(HostSurveyor):
         super().__init__(home.root, search_path, ours=ours)
         self.user_home = str(Path.home())
 
-    def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
+    def _program(self, word: str, workspace: str, cwd: str, shared: str | None) -> ExecutableFacts:
         """Know AGP's own command by its name: an agent that runs it would be the operator.
 
         Best effort: under another name, or through an interpreter, it is a program like any other.
         """
-        facts = super()._program(word, workspace, cwd)
+        facts = super()._program(word, workspace, cwd, shared)
         if "agp" not in {Path(word).name, Path(facts.resolved or word).name}:
             return facts
         return ExecutableFacts.model_validate(facts.model_dump() | {"in_agp": True})

@@ -66,6 +66,7 @@ class HostSurveyor:
     def __init__(self, home: Path, search_path: Places, *, ours: Places = ()) -> None:
         self._ours = (*_OURS, os.path.realpath(home), *ours)
         self._search_path = search_path
+        self._sessions = home / "sessions"
 
     def survey(  # noqa: PLR0913 - one argument for each fact
         self,
@@ -79,6 +80,7 @@ class HostSurveyor:
     ) -> World:
         """Resolve every path and program that the action names."""
         needed = needs(action)
+        shared = self._shared(session_id)
         return World(
             workspace=workspace,
             cwd=cwd,
@@ -86,9 +88,9 @@ class HostSurveyor:
             paths=tuple(
                 facts
                 for raw in needed.paths
-                if (facts := self._path(raw, workspace, cwd)) is not None
+                if (facts := self._path(raw, workspace, cwd, shared)) is not None
             ),
-            executables=tuple(self._program(word, workspace, cwd) for word in needed.words),
+            executables=tuple(self._program(word, workspace, cwd, shared) for word in needed.words),
             intendant=intendant,
             agent_id=agent_id,
             session_id=session_id,
@@ -101,9 +103,14 @@ class HostSurveyor:
             FileHash(path=path, sha256=_hash(path)) for path in paths if below(path, workspace)
         )
 
-    def _path(self, raw: str, workspace: str, cwd: str) -> PathFacts | None:
+    def _shared(self, session_id: str) -> str | None:
+        """Find what the session's views have as /tmp; None: each has its own, or there is none."""
+        place = self._sessions / session_id / "tmp"
+        return str(place) if place.is_dir() else None
+
+    def _path(self, raw: str, workspace: str, cwd: str, shared: str | None) -> PathFacts | None:
         """Resolve one path; None where it cannot be told, which makes the call opaque."""
-        resolved = follow(raw, cwd, workspace, own=self.view_own)
+        resolved = follow(raw, cwd, workspace, own=self.view_own, shared=shared)
         if resolved is None:
             return None
         in_workspace = below(resolved, workspace)
@@ -118,10 +125,12 @@ class HostSurveyor:
             secret=is_secret(resolved),
         )
 
-    def _program(self, word: str, workspace: str, cwd: str) -> ExecutableFacts:
+    def _program(self, word: str, workspace: str, cwd: str, shared: str | None) -> ExecutableFacts:
         """Find a program; one that is not there, or is no program, is not found."""
         found = (
-            follow(word, cwd, workspace, own=self.view_own) if "/" in word else self._on_path(word)
+            follow(word, cwd, workspace, own=self.view_own, shared=shared)
+            if "/" in word
+            else self._on_path(word)
         )
         if found is None:
             return ExecutableFacts(word=word, resolved=None, agent_writable=False)
