@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from agp.cli.output import Output
-    from agp.contracts.canary import CanaryReport
+    from agp.contracts.canary import CanaryProbe, CanaryReport
     from agp.daemon.config import Config
     from agp.daemon.home import Home
     from agp.daemon.installed import Change, Scope, Standing, Target
@@ -221,13 +221,23 @@ def _next() -> list[str]:
 
 def _proved(standing: Standing, config: Config) -> str:
     """Run the canary against a copy of one scope's settings; empty: it passed."""
+    from agp.contracts.canary import CanaryTopic
     from agp.errors import AgpError
 
     try:
         report = _canary(standing, config)
     except AgpError as error:
         return str(error)
-    return "" if report.passed else report.detail
+    failures = [probe for probe in report.failures if not _is_known(standing, probe)]
+    controlled = report.holds(CanaryTopic.GRANTED) and report.holds(CanaryTopic.DENIED)
+    return failures[0].words if failures else "" if controlled else "no call was tried"
+
+
+def _is_known(standing: Standing, probe: CanaryProbe) -> bool:
+    """A project's settings cannot forbid the harness's own dialog (measured): the table says so."""
+    from agp.contracts.canary import CanaryTopic
+
+    return standing.target.scope == "project" and probe.topic is CanaryTopic.DIALOG
 
 
 def _canary(standing: Standing, config: Config) -> CanaryReport:
@@ -299,7 +309,7 @@ def _canary_word(one: Standing, proofs: dict[Scope, str]) -> str:
 def _status_lines(
     output: Output, found: list[Standing], proofs: dict[Scope, str], *, running: bool
 ) -> list[str]:
-    from agp.intendants.claude_code.holds import ADVISORY, CASES, UNSEEN
+    from agp.intendants.claude_code.holds import ADVISORY, CASES, DIALOG, UNSEEN, Holds
 
     rows = [
         (
@@ -326,6 +336,8 @@ def _status_lines(
     scopes = [one.target.scope for one in found if one.installed]
     heads = ("WHAT HAPPENS", *(scope.upper() for scope in scopes))
     lines += table(heads, [(case.what, *(case.of(s).value for s in scopes)) for case in CASES])
+    if any(case.of(scope) is Holds.ASKS for case in CASES for scope in scopes):
+        lines += ["", *_wrapped(DIALOG)]
     lines += ["", *_wrapped(f"Seen by no hook: {'; '.join(UNSEEN)}.")]
     lines += _wrapped(
         "Another hook that answers allow lifts neither a deny nor a question of AGP; one that edits"

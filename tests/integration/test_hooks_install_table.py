@@ -27,6 +27,9 @@ pytestmark = pytest.mark.real_harness
 _ANY_TOOL = ("--allowedTools", "Bash", "Read", "Write")
 _SECRET = "content-that-a-refused-read-never-shows"
 _CRASH = b"import os, sys; os._exit(sys.argv[2] in ('PreToolUse', 'PermissionRequest'))\n"
+_NOBODY_ANSWERED = '"user-rejected"'
+"""How a refused call is marked where the harness would have shown its own dialog (measured)."""
+_STREAM = ("--output-format", "stream-json", "--verbose")
 _OFF = {"disableAllHooks": True, "permissions": {"denyInsteadOfPrompting": False}}
 _SIMPLE = {"CLAUDE_CODE_SIMPLE": "1", "CLAUDE_CODE_SAFE_MODE": "1"}
 
@@ -171,14 +174,16 @@ def tried(bench: Bench, case: str) -> Holds:
     environment = {k: v.format(place=plain.place) for k, v in attempt.environment}
     with answers(socket) as standing, serve(say(*_calls(bench, case), "all done")) as model:
         standing.silent = attempt.silent
-        done = plain.run(model.url, *attempt.arguments, env=environment)
+        done = plain.run(model.url, *_STREAM, *attempt.arguments, env=environment)
         heard = json.dumps([request.body for request in model.requests])
     blocked = "UserPromptSubmit operation blocked by hook" in done.stdout
     assert blocked or "all done" in done.stdout, done.stdout + done.stderr
     assert not blocked or case in {"no-daemon", "bridge-gone"}, "only the two gates are tried here"
     if (plain.repo / "refused").exists() or _SECRET in heard:
         return Holds.UNGOVERNED
-    return Holds.GOVERNED if (plain.repo / ALLOWED).exists() else Holds.NOTHING
+    if (plain.repo / ALLOWED).exists():
+        return Holds.GOVERNED
+    return Holds.ASKS if _NOBODY_ANSWERED in done.stdout else Holds.NOTHING
 
 
 def test_no_case_is_missing() -> None:
