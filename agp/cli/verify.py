@@ -120,7 +120,16 @@ def _lines(report: VerifyReport, directory: Path, output: Output) -> list[str]:
         f"  root        {report.root}",
         f"  checkpoints {report.checkpoints} proved inside the log",
         *([f"  repairs     {report.repairs}"] if report.repairs else []),
+        *_observed(report, output),
     ]
+
+
+def _observed(report: VerifyReport, output: Output) -> list[str]:
+    """Say that rules were not always enforced: an allow in such a journal may be none of theirs."""
+    if not report.let_through:
+        return []
+    told = f"{report.let_through} calls ran against a rule, in observe mode (agp observe report)"
+    return [f"  observed    {output.paint(told, 'yellow')}"]
 
 
 def _integrity(report: VerifyReport, output: Output) -> list[str]:

@@ -89,6 +89,8 @@ class VerifyReport(Contract):
     anchor_size: int | None
     repairs: int
     """`journal.repaired` lines: crashes that cut a write short."""
+    let_through: int = 0
+    """Calls that ran in observe mode though a rule asks about or denies them."""
     unknown_lines: int
     unknown: tuple[UnknownLine, ...]
     distrusted_lines: int
@@ -149,6 +151,7 @@ class _Audit:
         self.kinds: set[str] = set()
         self._unknown: list[UnknownLine] = []
         self._unknown_lines = self._checkpoints = self._repairs = self._segments = 0
+        self._let_through = 0
         self._first_ts = self._last_ts = ""
 
     def take(self, stored: Stored, following: bytes | None) -> Members:
@@ -203,6 +206,8 @@ class _Audit:
         self._last_ts = ts
         self._segments += place.number == 1
         self._repairs += kind == EventKind.JOURNAL_REPAIRED
+        payload = members["payload"]
+        self._let_through += isinstance(payload, dict) and "would_be" in payload
         self.kinds.add(kind)
         why = _why_unknown(members)
         if why:
@@ -233,6 +238,7 @@ class _Audit:
             local_checkpoint_size=local.checkpoint.size if local else 0,
             anchor_size=anchor.checkpoint.size if anchor else None,
             repairs=self._repairs,
+            let_through=self._let_through,
             unknown_lines=self._unknown_lines,
             unknown=tuple(self._unknown),
             distrusted_lines=distrusted,

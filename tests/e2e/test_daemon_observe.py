@@ -88,6 +88,7 @@ def test_an_observed_run_lets_through_what_the_user_denies_and_the_next_one_enfo
     assert all(payload.get("observed") is True for payload in of_session)
     (ended,) = home.payloads("session.ended")
     assert (ended["calls"], ended["allowed"], ended["denied"], ended["let_through"]) == (4, 0, 2, 2)
+    assert "2 calls ran against a rule, in observe mode" in home.agp("verify").stdout
     listed = home.agp("sessions").stdout
     assert "OBSERVED" in listed
     assert "LET THROUGH" in listed
