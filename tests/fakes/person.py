@@ -26,6 +26,8 @@ from tests.fakes.agp_house import DEADLINE_S, House, Late
 _TICK_S = 0.05
 _READING_S = 0.8
 """What is typed within half a second after a question was drawn does not count."""
+_PASSING = re.compile(r"◐ medium · /effort$|\b\d+s\b")
+"""What changes by itself: a hint that the harness shows for a while, seconds that pass."""
 _ENDED = re.compile(r"^ended (\d+)$", re.MULTILINE)
 READY = "manual mode on"
 """The last row of the harness's own screen, once it waits for a prompt."""
@@ -83,11 +85,11 @@ class Tmux:
         """Give what is on the screen, blanks at the ends of rows left away."""
         return self._do("capture-pane", "-p")
 
-    def colours(self) -> str:
-        """Give the screen with its colours, and where the cursor is."""
-        return self._do("capture-pane", "-p", "-e") + self._do(
-            "display-message", "-p", "#{cursor_x},#{cursor_y},#{cursor_flag}"
-        )
+    def exactly(self) -> str:
+        """Give the screen, and where the cursor is and whether it shows."""
+        cursor = self._do("display-message", "-p", "#{cursor_x},#{cursor_y},#{cursor_flag}")
+        rows = [_PASSING.sub("", row).rstrip() for row in self.screen().split("\n")]
+        return "\n".join((*rows, cursor))
 
     def keep(self, name: str) -> str:
         """Look at the screen and keep it under a name."""
@@ -117,10 +119,10 @@ class Tmux:
         raise Late(f"the screen never showed {what}:\n{self.screen()}\n{_log(self.house)}")
 
     def still(self) -> str:
-        """Wait until the screen is the same for a while; give it with colours and cursor."""
+        """Wait until the screen is the same for a while; give it with its cursor."""
         before, deadline = "", time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
-            seen = self.colours()
+            seen = self.exactly()
             if seen == before:
                 return seen
             before = seen
