@@ -32,7 +32,9 @@ from agp.contracts.base import Digest, SessionId
 from agp.contracts.intendant import (
     CallProposed,
     Denied,
+    GrantAsked,
     HookMessage,
+    Noted,
     SessionClosed,
     SessionOpened,
 )
@@ -172,7 +174,9 @@ class Attached:
         live = await self._session_of(name, message, waiter)
         if live is None:
             self._count(_NO_SESSION)
-            return self._refusal(request, _NO_SESSION)
+            if isinstance(message, GrantAsked):
+                return self._refusal(request, _NO_SESSION)
+            return Exchange(self._intendant.format(request, Noted()))  # nothing is decided by it
         return await self._answer(live, request, message, waiter)
 
     async def _answer(

@@ -6,7 +6,9 @@ Nothing of AGP launches the harness: it is started plainly, with the person's ow
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +49,9 @@ def hooks(made: House, *words: str, code: int = 0) -> dict[str, Any]:
 
 
 @contextmanager
-def claude(made: House, *calls: Call) -> Iterator[tuple[subprocess.Popen[str], ModelServer]]:
+def claude(
+    made: House, *calls: Call, before: tuple[str, ...] = (), flags: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], ModelServer]]:
     """Start `claude -p` as a person does, in the repository."""
     assert NATIVE.exists(), "scripts/fetch-harness installs the pinned harness"
     environment = {
@@ -59,7 +63,7 @@ def claude(made: House, *calls: Call) -> Iterator[tuple[subprocess.Popen[str], M
     with (
         serve(say(*calls, "all done")) as model,
         subprocess.Popen(
-            [str(NATIVE), "-p", "--", "do it"],
+            [*before, str(NATIVE), "-p", *flags, "--", "do it"],
             env=environment | {"ANTHROPIC_BASE_URL": model.url},
             cwd=made.repo,
             stdin=subprocess.DEVNULL,
@@ -181,3 +185,58 @@ def test_the_project_scope_is_this_machine_s_own_file(person: House) -> None:
     hooks(person, "uninstall", "--scope", "project", "--repo", str(person.repo), "--yes")
 
     assert not (person.repo / ".claude").exists()
+
+
+def test_the_managed_scope_holds_against_flags_a_hostile_repository_and_hostile_settings(
+    person: House,
+) -> None:
+    """Root installs one drop-in; nothing that a person or a repository says takes it away."""
+    etc, ours = person.place / "etc-claude", person.place / "etc-agp"
+    off = {"disableAllHooks": True, "env": {"CLAUDE_CODE_SIMPLE": "1"}}
+    (person.repo / ".claude").mkdir()
+    for path in (settings(person), person.repo / ".claude" / "settings.json"):
+        path.write_text(json.dumps(off))
+    for path in (etc, ours):
+        path.mkdir()
+    as_root = () if os.geteuid() == 0 else ("--unshare-user", "--uid", "0", "--gid", "0")
+    agp = (sys.executable, "-m", "agp", "hooks")
+
+    def root(*words: str) -> str:
+        done = subprocess.run(
+            [*machine(etc, ours, *as_root), *agp, *words, "--scope", "managed", "--yes"],
+            env=person.env,
+            cwd=person.place,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    root("install")
+    assert (etc / "managed-settings.d" / "agp.json").stat().st_mode & 0o777 == 0o644
+    assert "Nothing to change" in root("install")
+    start_daemon(person)
+    readme = str(person.repo / "README.md")
+    calls = (call("Read", file_path=readme), call("Bash", command="sudo id", description="x"))
+    flags = ("--bare", "--setting-sources", "", "--allowedTools", "Bash")
+    with claude(person, *calls, before=machine(etc, ours), flags=flags) as (process, model):
+        out, err = process.communicate(timeout=DEADLINE_S)
+        heard = told(model)
+
+    assert "all done" in out, err
+    assert "hello" in heard
+    assert "AGP denied this call (rule privilege)" in heard
+    assert person.payloads("session.started")[0]["attached"] is True
+    root("uninstall")
+    assert [*etc.iterdir(), *ours.iterdir()] == []
+
+
+def machine(etc: Path, ours: Path, *more: str) -> tuple[str, ...]:
+    """Give what follows an `/etc` with its own `claude-code` and `agp`."""
+    words = ["bwrap", *more, "--die-with-parent", "--dev-bind", "/", "/", "--tmpfs", "/etc"]
+    for entry in sorted(Path("/etc").iterdir()):
+        if entry.name not in {"claude-code", "agp"}:
+            words += ["--ro-bind-try", str(entry), str(entry)]
+    return (*words, "--bind", str(etc), "/etc/claude-code", "--bind", str(ours), "/etc/agp", "--")
