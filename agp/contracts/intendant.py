@@ -184,7 +184,15 @@ class Intendant(Protocol):
 class StreamItem(Contract):
     """What the launcher reads from a harness's own event stream, in shared words."""
 
-    type: Literal["hook_started", "hook_finished", "tool_use", "tool_result", "result", "text"]
+    type: Literal[
+        "hook_started",
+        "hook_finished",
+        "tool_use",
+        "tool_result",
+        "result",
+        "text",
+        "server_failed",
+    ]
     tool_use_id: str = ""
     tool: str = ""
     event: str = ""

@@ -20,7 +20,7 @@ from agp.daemon.mcp import PlannedServer, plan_servers
 from agp.daemon.shelf import PolicyShelf
 from agp.daemon.shipped import shipped
 from agp.daemon.transcripts import Transcript, find, shelf_of
-from agp.errors import NotBuilt, RunRefused, UsageRefused
+from agp.errors import RunRefused, UsageRefused
 from agp.intendants.claude_code.arguments import read_arguments
 from agp.intendants.claude_code.carried import CarriedSet
 from agp.intendants.claude_code.environment import VIEW_HOME, check_name
@@ -152,13 +152,22 @@ def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str)
         egress=() if upstream else _egress(config, carried),
         model_upstream=upstream,
         unsafe=launch.unsafe,
-        secrets=tuple(value for _, value in named if len(value) >= _SHORTEST_SECRET),
+        secrets=_secrets(named, servers),
         launch=launch,
         carried=(*carried.names, *(() if transcript is None else (transcript.said,))),
         left=carried.left,
         servers=servers,
         transcript=transcript,
     )
+
+
+def _secrets(
+    named: tuple[tuple[str, str], ...], servers: tuple[PlannedServer, ...]
+) -> tuple[str, ...]:
+    """Give the values that the operator hands over, to the harness or to a server."""
+    values = [value for _, value in named]
+    values += [os.environ[n] for s in servers for n in s.environment if n in os.environ]
+    return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def _carried(
@@ -168,7 +177,7 @@ def _carried(
 
     Raises:
         RunRefused: something asked for by its name cannot be handed back.
-        NotBuilt: an MCP server is named.
+        UsageRefused: a word is nothing that can be carried.
     """
     odd = [word for word in request.carry if not re.fullmatch(CARRY_WORD, word)]
     if odd:
@@ -176,12 +185,6 @@ def _carried(
             f"{odd[0]!r} is nothing that can be carried",
             fix="--carry login, login-refresh, memory, project-memory, skills, agents, "
             "project-skills, project-agents, skill:NAME or agent:NAME",
-        )
-    if config.mcp_servers:
-        raise NotBuilt(
-            "starting an MCP server for a harness is not built yet",
-            where="mcp_servers",
-            fix="take [mcp_servers] out of config.toml",
         )
     servers, left = plan_servers(config, workspace, agp_home=str(home.root))
     carried = look(

@@ -43,6 +43,8 @@ class Shown:
         """The harness said something in its stream."""
         if item.type == "text" and item.text.strip():
             self._write(f"  the agent says: {visible(item.text.strip(), limit=_OUTPUT)}")
+        elif item.type == "server_failed":
+            self._write(f"  ! the MCP server {visible(item.text)} did not start: no tools of it")
         elif item.type == "tool_use":
             self._write(f"  > {visible(item.tool)} {visible(item.text, limit=_WIDTH)}".rstrip())
         elif item.type == "tool_result" and item.refused:

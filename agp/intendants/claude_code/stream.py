@@ -126,8 +126,18 @@ def _system(said: Line) -> tuple[StreamItem, ...]:
                     text=_text(said, "message"),
                 ),
             )
+        case "init":
+            return tuple(_failed_servers(said))
         case _:
             return ()
+
+
+def _failed_servers(said: Line) -> Iterable[StreamItem]:
+    """Name the MCP servers that are not there; the session goes on without their tools."""
+    servers = said.get("mcp_servers")
+    for server in servers if isinstance(servers, list) else ():
+        if isinstance(server, dict) and server.get("status") == "failed":
+            yield StreamItem(type="server_failed", ok=False, text=_text(server, "name"))
 
 
 def _spoken(said: Line) -> Iterable[StreamItem]:
