@@ -60,7 +60,8 @@ def test_a_named_server_starts_by_decision_in_a_view_of_its_own(home: House) -> 
     own(home.repo)
     home.policy(
         "id: echo, match: {effect: mcp, server: looking, tool: echo}, verdict: allow",
-    """Its tools are decided one by one; a server of the repository does not start."""
+        "id: no-touch, match: {effect: mcp, server: looking, tool: touch}, verdict: deny,"
+        " reason: No.",
     )
     touched = str(home.repo / "TOUCHED")
     seen = (
