@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -341,7 +342,8 @@ def _remove_files(change: Change) -> None:
 
 def _remove_empty(directory: Path) -> None:
     if directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
+        with suppress(OSError):  # a mount point stays; an empty directory harms nobody
+            directory.rmdir()
 
 
 def _check_place(target: Target) -> None:
