@@ -17,9 +17,19 @@ from agp.contracts.base import Digest
 from agp.contracts.gateway import HookEvent, HookRequest
 from agp.contracts.intendant import LaunchPlan
 from agp.intendants.claude_code.launch import LaunchRequest, plan_launch
+from agp.intendants.claude_code.version import NEWEST
 
 ROOT = Path(__file__).resolve().parents[2]
-NATIVE = ROOT / ".harness/node_modules/@anthropic-ai/claude-code-linux-x64/claude"
+_SCOPE = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
+
+
+def native_of(version: str) -> Path:
+    """Name the executable of one proved version, where scripts/fetch-harness puts it."""
+    folder = "" if version == NEWEST.version else f"claude-code-{version}"
+    return ROOT / ".harness" / folder / _SCOPE
+
+
+NATIVE = native_of(NEWEST.version)
 TIMEOUT_S = 60
 
 PRE_ALLOW = json.dumps(
@@ -89,7 +99,7 @@ def plan_for(task: str, *arguments: str, native: Path = NATIVE) -> LaunchPlan:
             arguments=arguments,
             executable=str(native),
             executable_sha256=Digest("0" * 64),
-            version="2.1.329",
+            version=NEWEST.version,
             bridge=(ROOT / "tests/fakes/claude_hook.py").read_bytes(),
             forwarder=b"not used here",
             reconnect_s=30,
@@ -109,13 +119,14 @@ def run_claude(  # noqa: PLR0913 - one argument for each thing that a test varie
     task: str = "do what the script says",
     extra: tuple[str, ...] = (),
     files: dict[str, bytes] | None = None,
+    native: Path = NATIVE,
 ) -> Ran:
     """Run one session in `tmp/repo` to its end; bounded, and killed with all that it started.
 
     `extra` goes into the argument vector behind AGP's back (an MCP configuration, an attack).
     `files` replaces files of the plan by their path in the view.
     """
-    plan = plan_for(task, *arguments)
+    plan = plan_for(task, *arguments, native=native)
     places = _places(tmp, plan, rules, files or {})
     argv = [*plan.argv[:2], *extra, *plan.argv[2:]]
     environment = dict(plan.environment) | {"ANTHROPIC_BASE_URL": url}

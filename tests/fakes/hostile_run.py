@@ -26,12 +26,12 @@ from agp.contracts.intendant import LaunchPlan, StreamItem, ToolCall
 from agp.intendants.claude_code.launch import LaunchRequest, plan_launch
 from agp.intendants.claude_code.settings import SETTINGS_PATH
 from agp.intendants.claude_code.stream import ClaudeStream, Reconciliation, reconcile
-from agp.intendants.claude_code.version import NEWEST
 from agp.sandbox.connect import parse_target
 from agp.sandbox.egress import Egress, ModelRelay
 from agp.sandbox.host import run_as
 from agp.sandbox.places import PlacesPlan
 from agp.sandbox.view import ViewSeats, build_view, prepare_home
+from tests.fakes.claude_run import native_of
 from tests.fakes.hostile_governor import Asked, Governor, govern
 from tests.fakes.model_server import Call, Conversation, call, say, serve
 from tests.fakes.views import FORWARDER, ROOT, UID, Stage, stage
@@ -44,16 +44,6 @@ DEADLINE_S = 60.0
 BATTERY_TOOLS = (
     "select:Monitor,CronCreate,ScheduleWakeup,EnterWorktree,Workflow,WebFetch,SendMessage"
 )
-
-
-def native_of(version: str) -> Path:
-    """Name the fetched executable of one proved version."""
-    scope = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
-    return (
-        ROOT
-        / ".harness"
-        / (scope if version == NEWEST.version else f"claude-code-{version}/{scope}")
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,7 @@ class Attack:
     others: tuple[Conversation, ...] = ()
     """What sub-agents say; stands before the main conversation."""
     settings: Callable[[dict[str, Any]], object] | None = None
-    """Damages the managed settings."""
+    """Damages the managed settings in place, or gives the bytes of the whole file."""
     grants: Callable[[ToolCall], bool] | None = None
     """What the governor grants; None: calls that hold GRANTME."""
     faults: tuple[tuple[str, str, str], ...] = ()
@@ -325,8 +315,9 @@ def _plan(scene: Stage, attack: Attack, version: str, *, governed: bool) -> Laun
     files = dict(plan.files)
     if attack.settings is not None:
         settings = json.loads(files[SETTINGS_PATH])
-        attack.settings(settings)
-        files[SETTINGS_PATH] = json.dumps(settings).encode()
+        whole = attack.settings(settings)
+        damaged = json.dumps(settings).encode()
+        files[SETTINGS_PATH] = whole if isinstance(whole, bytes) else damaged
     if not governed:
         files[SETTINGS_PATH] = b"{}\n"
         for flag in ("--setting-sources", "--permission-mode"):

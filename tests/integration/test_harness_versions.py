@@ -19,7 +19,7 @@ from agp.intendants.claude_code.version import (
     ProvedVersion,
 )
 from tests.fakes.agp_house import ROOT, House, house
-from tests.fakes.hostile_run import native_of
+from tests.fakes.claude_run import native_of
 from tests.fakes.model_server import Conversation, call, say
 
 pytestmark = [pytest.mark.confinement, pytest.mark.real_harness]

@@ -24,8 +24,24 @@ from agp.contracts.policy import McpAction, ReadAction, SpawnAction, WriteAction
 from agp.intendants.claude_code.hooks import ClaudeCode
 from agp.intendants.claude_code.settings import SETTINGS_PATH, format_settings
 from agp.intendants.claude_code.stream import ClaudeStream, hooks_alive, reconcile
-from agp.intendants.claude_code.version import LOWEST, NEWEST, check_version, find_executable
-from tests.fakes.claude_run import ALLOW, NATIVE, OBSERVE, ROOT, Ran, Rule, plan_for, run_claude
+from agp.intendants.claude_code.version import (
+    LOWEST,
+    NEWEST,
+    PROVED,
+    check_version,
+    find_executable,
+)
+from tests.fakes.claude_run import (
+    ALLOW,
+    NATIVE,
+    OBSERVE,
+    ROOT,
+    Ran,
+    Rule,
+    native_of,
+    plan_for,
+    run_claude,
+)
 from tests.fakes.model_server import Call, Conversation, call, say, serve
 
 if TYPE_CHECKING:
@@ -78,11 +94,16 @@ def repo(tmp: Path) -> Path:
     return made
 
 
+VERSIONS = pytest.mark.parametrize("native", [native_of(e.version) for e in PROVED], ids=str)
+"""What everything else rests on is shown with each proved version; the matrix does the rest."""
+
+
+@VERSIONS
 def test_the_managed_settings_are_accepted_and_all_events_reach_the_hook(
-    tmp_path: Path,
+    native: Path, tmp_path: Path
 ) -> None:
     script = say(call("Bash", command="touch A"), call("Bash", command="exit 3"), "done")
-    ran = play(tmp_path, script)
+    ran = play(tmp_path, script, native=native)
     assert ran.code == 0
     assert ran.stderr == ""
     assert {seen.event for seen in ran.seen} == {event.value for event in HookEvent}
@@ -185,7 +206,8 @@ def twins(ran: Ran) -> list[tuple[str, set[bytes], bytes]]:
     return pairs
 
 
-def test_both_hooks_of_one_call_have_the_same_canonical_input(tmp_path: Path) -> None:
+@VERSIONS
+def test_both_hooks_of_one_call_have_the_same_canonical_input(native: Path, tmp_path: Path) -> None:
     place = repo(tmp_path)
     (place / "a.txt").write_text("hello\n")
     (place / "sub").mkdir()
@@ -220,7 +242,13 @@ def test_both_hooks_of_one_call_have_the_same_canonical_input(tmp_path: Path) ->
         (Call("mcp__srv__echo", '{"x":"c","n":12345678901234567890}'),),
         "done",
     )
-    ran = play(tmp_path, say("sub done", match="SUBTASK"), script, extra=("--mcp-config", MCP))
+    ran = play(
+        tmp_path,
+        say("sub done", match="SUBTASK"),
+        script,
+        extra=("--mcp-config", MCP),
+        native=native,
+    )
     pairs = twins(ran)
     assert [tool for tool, spellings, granted in pairs if spellings != {granted}] == []
     asked = [c.tool for turn in script.turns for c in turn.calls]
@@ -443,16 +471,18 @@ def test_the_session_id_of_the_stream_is_the_one_that_the_hooks_claim(tmp_path: 
     ids |= {json.loads(line)["session_id"] for line in ran.lines}
     assert len(ids) == 1
     opened = ClaudeCode().parse(ran.of("SessionStart")[0].request)
-    assert opened == SessionOpened(harness_session=ids.pop(), source="startup")
+    assert isinstance(opened, SessionOpened)
+    assert (opened.harness_session, opened.source) == (ids.pop(), "startup")
 
 
 VECTORS = ROOT / "tests/vectors/claude_code"
 
 
-def test_the_payloads_have_the_fields_of_the_kept_samples(tmp_path: Path) -> None:
+@VERSIONS
+def test_the_payloads_have_the_fields_of_the_kept_samples(native: Path, tmp_path: Path) -> None:
     """Drift: a field that appears or disappears in a payload is a new contract to look at."""
     (repo(tmp_path) / "a.txt").write_text("hello\n")
-    ran = play(tmp_path, *samples(repo(tmp_path)), extra=("--mcp-config", MCP))
+    ran = play(tmp_path, *samples(repo(tmp_path)), extra=("--mcp-config", MCP), native=native)
     fresh = {name: sorted(seen.json) for name, seen in named(ran).items()}
     kept = {p.stem: sorted(json.loads(p.read_bytes())) for p in VECTORS.glob("*.json")}
     assert fresh == kept
