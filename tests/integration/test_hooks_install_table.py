@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agp.daemon.installed import SCOPES
+from agp.daemon.installed import MANAGED_SETTINGS, SCOPES
 from agp.intendants.claude_code.holds import CASES, Holds
 from agp.intendants.claude_code.installation import HookPlace, install, managed_document
 from tests.fakes.agp_house import ROOT
@@ -158,7 +158,9 @@ def _calls(bench: Bench, case: str) -> tuple[Call, ...]:
     """Give one call that AGP allows, and two that it denies."""
     granted = f"touch {ALLOWED}"
     if case == "emptied":
-        granted = f"printf '{{}}' > {bench.settings}; touch {ALLOWED}; sleep 1"
+        # Where the harness reads it: root's and not writable, as an ordinary user meets it.
+        place = MANAGED_SETTINGS if bench.scope == "managed" else bench.settings
+        granted = f"printf '{{}}' > {place}; touch {ALLOWED}; sleep 1"
     return (
         call("Bash", command=granted, description="x"),
         call("Bash", command="touch refused", description="x"),
