@@ -115,7 +115,7 @@ def test_the_run_is_governed_and_graded_confined(day: Day) -> None:
 
 
 def test_the_working_directory_is_kept_as_the_harness_keeps_it(day: Day) -> None:
-    """Where a call ended well the next one begins; a failed, replaced or killed shell moves none."""
+    """Where a call ended well the next one begins; a failed or replaced shell moves nothing."""
     deep = f"{day.made.repo}/sub/deep"
     assert told(day, "pwd").strip() == deep
     assert told(day, "still").strip() == deep
