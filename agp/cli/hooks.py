@@ -343,6 +343,10 @@ def _status_lines(
         "Another hook that answers allow lifts neither a deny nor a question of AGP; one that edits"
         " a call after AGP decided it is refused, because the edited call has no grant."
     )
+    lines += _wrapped(
+        "The canary runs on a copy without your other settings: it does not see an invalid entry"
+        " elsewhere in the file, for which the harness drops the file whole and says so at its start."
+    )
     return [*lines, *_wrapped(ADVISORY)]
 
 
