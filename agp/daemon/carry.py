@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -43,6 +44,10 @@ REFRESH_TARGET: Final = "platform.claude.com:443"
 _DIGEST: Final = re.compile(r":[0-9a-f]{64}$")
 _PROJECT_MEMORY: Final = ("CLAUDE.md", ".claude/CLAUDE.md", "CLAUDE.local.md")
 _IMPORT: Final = re.compile(r"(?:^|(?<=\s))@((?:~/|\.{0,2}/)?[A-Za-z0-9._][A-Za-z0-9._/-]*)")
+_HEADINGS: Final = 4096
+"""Bytes kept free for the words around memory."""
+_MOST_IMPORTS: Final = 200
+"""Names looked at in one memory file."""
 _IMPORT_DEPTH: Final = 5
 """As deep as the harness goes itself."""
 _FENCE: Final = re.compile(r"^\s*(```|~~~)")
@@ -80,7 +85,8 @@ def look(  # noqa: PLR0913 - one argument for each fact
     ]
     parts = [*_own_parts(asked, theirs), *_project_parts(asked, repository)]
     planned = tuple((server.name, server.digest) for server in servers)
-    made = carried_set(tuple(memories), tuple(parts), tuple(left), planned)
+    fitting = _fitting(memories, left)
+    made = carried_set(fitting, tuple(parts), tuple(left), planned)
     if {"login", "login-refresh"}.isdisjoint(asked):
         return made
     login = _login(home, asked, Path(workspace), view_uid, egress)
@@ -88,6 +94,19 @@ def look(  # noqa: PLR0913 - one argument for each fact
     return CarriedSet.model_validate(
         {**dict(made), "home_files": (login,), "names": (name, *made.names)}
     )
+
+
+def _fitting(memories: list[Memory], left: list[str]) -> tuple[Memory, ...]:
+    """Leave out memory that is too much: a repository's text must not keep a run from starting."""
+    kept: list[Memory] = []
+    room = MEMORY_LIMIT - _HEADINGS
+    for memory in memories:
+        room -= len(memory.text.encode()) + _HEADINGS // 8
+        if room < 0:
+            left.append(f"{memory.name}: with it the memory is larger than {MEMORY_LIMIT} bytes")
+        else:
+            kept.append(memory)
+    return tuple(kept)
 
 
 def told(names: tuple[str, ...], left: tuple[str, ...]) -> tuple[str, ...]:
@@ -361,7 +380,7 @@ def _with_imports(
     """Put the text of each `@file` behind the text that names it, bounded in depth and size."""
     text = seen.content.decode("utf-8", "replace")
     said = [text.rstrip()]
-    for named in _imports(text):
+    for named in islice(_imports(text), _MOST_IMPORTS):
         if depth >= _IMPORT_DEPTH:
             break
         found = read(named, seen.real.parent)

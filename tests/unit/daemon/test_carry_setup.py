@@ -118,6 +118,17 @@ def test_a_file_that_the_agent_could_not_read_is_not_read_for_it(machine: Machin
     assert "not the agent's to read" in other.left[0]
 
 
+def test_too_much_memory_is_left_out_and_told_and_refuses_no_run(machine: Machine) -> None:
+    """Attack: a repository that makes every run of the default settings fail."""
+    machine.write(machine.workspace / "CLAUDE.md", "FIRST" + "x" * 400_000)
+    machine.write(machine.workspace / "CLAUDE.local.md", "SECOND" + "\u00e9" * 200_000)
+    machine.write(machine.workspace / ".claude/CLAUDE.md", "@nothing.md " * 30_000)
+    made = machine.look("project-memory")
+    assert "FIRST" in memory(made)
+    assert "SECOND" not in memory(made)
+    assert any("larger than" in why for why in made.left)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "directory", "huge"])
 def test_what_is_no_plain_file_of_a_sane_size_stays_behind(machine: Machine, kind: str) -> None:
     place = machine.workspace / "CLAUDE.md"

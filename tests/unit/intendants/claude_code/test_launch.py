@@ -8,6 +8,7 @@ from agp.contracts.base import Digest
 from agp.contracts.intendant import LaunchPlan
 from agp.errors import RunRefused
 from agp.intendants.claude_code.arguments import read_arguments, read_task, why_not
+from agp.intendants.claude_code.carried import CarriedSet
 from agp.intendants.claude_code.environment import OWN_NAMES, build_environment, check_name
 from agp.intendants.claude_code.launch import LaunchRequest, launch_digest, plan_launch
 from agp.intendants.claude_code.settings import SETTINGS_PATH, format_settings
@@ -235,3 +236,29 @@ def test_the_digest_is_no_oracle_for_a_secret() -> None:
 def test_an_executable_without_an_absolute_path_is_refused() -> None:
     with pytest.raises(RunRefused):
         plan(executable="claude")
+
+
+def test_a_subscription_s_token_is_the_only_name_of_its_family_that_enters() -> None:
+    """It is a login; every other CLAUDE* changes what governs the harness."""
+    named = (("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-dummy"),)
+    assert named[0] in plan(named_environment=named).environment
+    for name in (
+        "CLAUDE_CODE_OAUTH_TOKEN_",
+        "CLAUDE_CODE_OAUTH",
+        "CLAUDE_CODE_OAUTH_REFRESH_TOKEN",
+    ):
+        with pytest.raises(RunRefused):
+            plan(named_environment=((name, "x"),))
+
+
+def test_what_is_carried_is_started_and_digested() -> None:
+    carried = CarriedSet(
+        files=(("/opt/carried/memory.md", b"m"),),
+        arguments=("--append-system-prompt-file=/opt/carried/memory.md",),
+        home_files=(("/home/me/.claude/.credentials.json", ".claude/.credentials.json", False),),
+    )
+    made = plan(carried=carried)
+    assert carried.arguments[0] in made.argv[: made.argv.index("--")]
+    assert carried.files[0] in made.files
+    assert made.home_files == carried.home_files
+    assert launch_digest(made) != launch_digest(plan())
