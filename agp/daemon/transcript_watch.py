@@ -124,10 +124,11 @@ class TranscriptWatch:
             descriptor = os.open(name, _FILE, dir_fd=directory)
         except OSError:
             return
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or state.st_uid != self._uid:
+            os.close(descriptor)
+            return
         with os.fdopen(descriptor, "rb") as file:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode) or state.st_uid != self._uid:
-                return
             place = _Place(state.st_dev, state.st_ino)
             at = self._read_to.get(place, 0)
             file.seek(at if at <= state.st_size else 0)

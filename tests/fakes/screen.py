@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 
 _SEQUENCE = re.compile(
-    r"\x1b\[(?P<params>[0-9;?]*)(?P<final>[@-~])|\x1b\(B|[\x00-\x1a\x1c-\x1f\x7f-\x9f]|[^\x00-\x1f\x7f-\x9f]",
+    r"\x1b\[(?P<params>[0-9;?]* ?)(?P<final>[@-~])|\x1b\(B|[\x00-\x1a\x1c-\x1f\x7f-\x9f]"
+    r"|[^\x00-\x1f\x7f-\x9f]",
     re.DOTALL,
 )
 MODES = {"?1049": "alternate", "?2004": "bracketed_paste", "?7": "wrap", "?25": "cursor"}
+HARMLESS = {("?6", "l"), ("", "r"), ("0 ", "q"), ("?2026", "l")}
+MOUSE = {"?1000", "?1002", "?1003", "?1006"}
 
 
 class Screen:
@@ -67,7 +70,8 @@ class Screen:
             self._erase(lambda row, col: (row, col) >= below)
             self.draws += params == ""
         else:
-            assert final == "m" or (params, final) in {("?6", "l"), ("", "r")}, (params, final)
+            mouse = final in "hl" and params in MOUSE
+            assert final == "m" or mouse or (params, final) in HARMLESS, (params, final)
 
     def _erase(self, where) -> None:
         self._cells = {at: char for at, char in self._cells.items() if not where(*at)}
@@ -75,14 +79,17 @@ class Screen:
     def _char(self, char: str) -> None:
         if char == "\x07":
             self.bells += 1
-        elif char == "\x0f":
+        elif char in "\x0f\x18":
             return
+        elif char in "\r\n" and self.modes["alternate"]:
+            row, col = self._at
+            self._at = (row, 1) if char == "\r" else (row + 1, col)
         elif not self.modes["alternate"]:
             self._main(char)
         else:
             assert char.isprintable(), f"a raw control on the screen: {char!r}"
             row, col = self._at
-            assert col <= self.columns, f"row {row} runs over the edge: {self.text()}"
+            assert col <= self.columns or self.modes["wrap"], f"row {row} runs over: {self.text()}"
             self._cells[row, col] = char
             self._at = (row, col + 1)
 
