@@ -213,6 +213,9 @@ class World(Contract):
     intendant: str = ""
     agent_id: str | None = None
     session_id: str = ""
+    harness_shell: bool = True
+    """The harness's own shell runs commands, with its functions in front of programs; not where
+    each call has a view of its own."""
 
 
 class ShellAction(Contract):

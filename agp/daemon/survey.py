@@ -94,6 +94,7 @@ class HostSurveyor:
             intendant=intendant,
             agent_id=agent_id,
             session_id=session_id,
+            harness_shell=shared is None,
         )
 
     def hash_files(self, effects: Iterable[Effect], *, workspace: str) -> tuple[FileHash, ...]:

@@ -183,7 +183,9 @@ def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
         yield from _run_workspace(found)
         yield from _ours_among(argv, world)
         return
-    meaning = as_called(meaning_at(argv[0], found, argv[1:]), argv[0], world.intendant)
+    meaning = meaning_at(argv[0], found, argv[1:])
+    if world.harness_shell:
+        meaning = as_called(meaning, argv[0], world.intendant)
     understood = meaning.understood and (world.cwd == world.workspace or not meaning.at_root)
     touched = [effect for touch in meaning.touches for effect in _touch(touch, world)]
     if EffectKind.OPAQUE in {effect.kind for effect in touched}:

@@ -3,7 +3,8 @@
 In Claude Code's shell `grep`, `find` and `rg` are functions around programs of its own, which
 descend into a directory without being told to (seen in 2.1.329). Whether an operand is a directory
 is not known here, so there each of them is read with all below it. A path (`/usr/bin/grep`) names
-the system's program under every harness.
+the system's program under every harness, and so does the bare word where a call runs in a view of
+its own: no function of the harness is there (`World.harness_shell`).
 """
 
 from __future__ import annotations
