@@ -14,7 +14,7 @@ import pytest
 from agp.contracts.channel import ApprovalRequest, ApprovalState
 from agp.contracts.policy import Effect, EffectKind
 from tests.fakes.requests import request
-from tests.fakes.terminal_person import Operator
+from tests.fakes.terminal_person import DEADLINE_S, Operator
 
 pytestmark = pytest.mark.slow  # each question discards half a second of typing
 
