@@ -345,7 +345,7 @@ def _status_lines(
     )
     lines += _wrapped(
         "The canary runs on a copy without your other settings: it does not see an invalid entry"
-        " elsewhere in the file, for which the harness drops the file whole and says so at its start."
+        " elsewhere in the file, for which the harness drops all of it and says so when it starts."
     )
     return [*lines, *_wrapped(ADVISORY)]
 
