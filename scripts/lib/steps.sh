@@ -25,8 +25,8 @@ step() {
 static_steps() {
   local bin hook
   bin=$(dirname "$1")
-  step format "$bin/ruff" format --check . scripts/docs hooks/agp-*
-  step lint "$bin/ruff" check . scripts/docs hooks/agp-*
+  step format "$bin/ruff" format --check . scripts/docs scripts/conformance hooks/agp-*
+  step lint "$bin/ruff" check . scripts/docs scripts/conformance hooks/agp-*
   step types "$bin/mypy" agp
   for hook in hooks/agp-*; do step "types $hook" "$bin/mypy" "$hook"; done
   step imports "$bin/lint-imports"

@@ -120,6 +120,8 @@ def _result(row: Row, trace: Trace) -> str:
         return f"did not start{ended}"
     if trace.leaked:
         return f"the file was sent, as the operator's own words say{ended}"
+    if row.races:
+        return f"nothing beyond what was granted ran{ended}"
     if not trace.executed:
         return f"nothing ran{ended}"
     missing = sorted((Counter(row.tools) - Counter(trace.executed)).elements())

@@ -38,6 +38,8 @@ class Row:
     """Everything that may stand in the stream as executed."""
     leaks: bool = False
     """True where the operator's own words carry the file to the model."""
+    races: bool = False
+    """True where how much of what was granted runs is the harness's own race."""
     live: tuple[str, ...] = ()
     """Marks that the attack leaves where only an ordinary `--settings` veto hook governs."""
     control: Attack | None = None
@@ -608,7 +610,7 @@ DAMAGED = (
     _damage("the deciding hook is a shell line that crashes", "shell form, `kill -SEGV $$`",
             _shell("PreToolUse", "kill -SEGV $$"), **NOTHING),
     _damage("the deciding hook is asynchronous", "`async: true`",
-            lambda s: _entry(s, "PreToolUse").update({"async": True})),
+            lambda s: _entry(s, "PreToolUse").update({"async": True}), races=True),
     _damage("the deciding hook has a timeout of a wrong type", '`timeout: "x"`',
             _command("PreToolUse", timeout="x")),
     _damage("the deciding hook has a mistyped onFailure", '`onFailure: "blok"`',
