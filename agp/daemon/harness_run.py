@@ -217,7 +217,8 @@ class HarnessRun:
         if changed:
             return Ended("ungoverned", f"an executing place changed: {changed[0]}", exit_code, text)
         if said["violations"]:
-            why = "something ran that AGP did not grant; see coverage.violated in the journal"
+            ran = "something ran that AGP did not grant; see coverage.violated in the journal"
+            why = self._killed or ran
             return Ended("ungoverned", why, exit_code, text)
         if not self._alive.is_set():
             why = self._killed or self._last_words() or "its hooks were never seen alive"
