@@ -81,9 +81,9 @@ def promises(session_id: str) -> tuple[str, ...]:
     """Say what a session at the harness's own screen does not promise; before it opens."""
     return (
         f"agp: session {session_id}, at the agent's own screen. Its tool calls are governed.",
-        "Not decided by AGP, only confined and journaled as far as it is seen:",
-        "  !commands that you type, files that the harness changes for you (/rewind, /export);",
-        "  its /permissions, /config and modes grant nothing.",
+        "Not decided by AGP, only confined, and journaled as far as it is seen:",
+        "  what its screen does for you itself (/rewind, /export, @files that rules allow).",
+        "!commands do not run there; its /permissions, /config and modes grant nothing.",
         "AGP's questions cover the screen. Ctrl-Z puts one aside and brings it back;",
         "  elsewhere: agp approvals, agp approve ID, agp deny ID, agp kill.",
         "",
