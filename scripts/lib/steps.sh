@@ -23,12 +23,17 @@ step() {
 # static_steps PYTHON: what needs no test run. Scripts without a suffix are named, for nobody finds
 # them otherwise; each is a program of its own for mypy.
 static_steps() {
-  local bin hook
+  local bin hook programs shells
   bin=$(dirname "$1")
-  step format "$bin/ruff" format --check . scripts/docs scripts/conformance hooks/agp-*
-  step lint "$bin/ruff" check . scripts/docs scripts/conformance hooks/agp-*
+  mapfile -t programs < <(grep -lE '^#!.*python3' scripts/docs scripts/conformance hooks/agp-*)
+  mapfile -t shells < <(grep -lE '^#!/bin/sh' hooks/*)
+  step format "$bin/ruff" format --check . "${programs[@]}"
+  step lint "$bin/ruff" check . "${programs[@]}"
   step types "$bin/mypy" agp
-  for hook in hooks/agp-*; do step "types $hook" "$bin/mypy" "$hook"; done
+  for hook in "${programs[@]}"; do
+    case $hook in hooks/*) step "types $hook" "$bin/mypy" "$hook" ;; esac
+  done
+  for hook in "${shells[@]}"; do step "syntax $hook" sh -n "$hook"; done
   step imports "$bin/lint-imports"
   step docs "$1" scripts/docs
 }
