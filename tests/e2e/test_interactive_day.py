@@ -44,8 +44,9 @@ def test_a_day_at_the_screen(  # noqa: PLR0915 - a day is long
     home: House, tmp_path: Path
 ) -> None:
     """Two tasks, a yes, a no with a reason, a sub-agent, a background task, and on the next day."""
-    with serve(COUNTER, MORNING) as model, tmux(home) as person:
+    with serve(COUNTER, MORNING) as model, tmux(home, keep=tmp_path / "screens") as person:
         person.start(words(home, model.url))
+        person.sees("Its tool calls are governed.")
         person.keep("what is said before")
         person.sees(READY)
         person.keep("the screen opens")
@@ -72,7 +73,7 @@ def test_a_day_at_the_screen(  # noqa: PLR0915 - a day is long
         person.type("and one beside us", "Enter")
         person.sees(ASKS, "late.txt")
         person.answer("allow")
-        person.sees("It runs beside us.")
+        person.sees("It runs beside us.", "completed (exit code 0)")
         person.keep("beside us")
         person.type("", "BTab")
         person.sees("accept edits on")
@@ -82,7 +83,6 @@ def test_a_day_at_the_screen(  # noqa: PLR0915 - a day is long
         evening = person.keep("the end of the day")
         assert "governed and finished" in evening
         assert person.modes_are_back()
-        person.save(tmp_path / "screens")
     assert (home.repo / "notes.md").read_text() == "# Notes\n"
     assert not (home.repo / "owned").exists()
     counted = Counter(c["decision"] for c in home.payloads("call.decided"))
@@ -92,7 +92,10 @@ def test_a_day_at_the_screen(  # noqa: PLR0915 - a day is long
     assert "pipe the network" in str([r.body for r in model.turns_asked])
     assert home.kinds("coverage.violated") == []
 
-    with serve(say(*["Good morning again."] * 40)) as model, tmux(home) as person:
+    with (
+        serve(say(*["Good morning again."] * 40)) as model,
+        tmux(home, keep=tmp_path / "next-day") as person,
+    ):
         person.start(words(home, model.url, "--", "--continue"))
         person.sees(READY, "It runs beside us.")
         person.type("go on", "Enter")
@@ -100,6 +103,5 @@ def test_a_day_at_the_screen(  # noqa: PLR0915 - a day is long
         person.keep("the next day")
         person.type("/exit", "Enter")
         assert person.ends() == 0
-        person.save(tmp_path / "next-day")
     assert home.kinds("coverage.violated") == [], "what yesterday executed is not today's"
     assert home.agp("verify").returncode == 0

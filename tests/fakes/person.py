@@ -170,12 +170,14 @@ class Tmux:
 
 
 @contextmanager
-def tmux(house: House, **size: int) -> Iterator[Tmux]:
-    """Give a person under tmux."""
-    person = Tmux(house, **size)
+def tmux(house: House, *, keep: Path | None = None) -> Iterator[Tmux]:
+    """Give a person under tmux; what was looked at is written into a directory, if named."""
+    person = Tmux(house)
     try:
         yield person
     finally:
+        if keep is not None:
+            person.save(keep)
         person.close()
 
 
