@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.agp_house import DEADLINE_S, ORDINARY, ROOT, House, Late, Run, house, own
+from tests.fakes.harness_view import in_harness_view, of_view
 from tests.fakes.model_server import Call, call, say
 
 pytestmark = [pytest.mark.confinement, pytest.mark.real_harness]
@@ -103,28 +104,6 @@ def until(what: Callable[[], Any], why: str) -> Any:
             raise Late(why)
         time.sleep(0.05)
     return found
-
-
-def harness_pid(made: House) -> int:
-    """Find the harness itself by its program, on the host."""
-    (pid,) = of_view(made, b"/opt/agp/claude\0")
-    return pid
-
-
-def in_harness_view(made: House, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in the harness's own view, as its user: what a call could do before."""
-    uid = str(made.repo.stat().st_uid)
-    enter = ["nsenter", "-t", str(harness_pid(made)), "-U", "-m", "-p", "-n", "-i"]
-    enter += ["-S", uid, "-G", uid] if os.geteuid() == 0 else ["--preserve-credentials"]
-    return subprocess.run(
-        [*enter, *words],
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-    )
 
 
 def bash(command: str, **more: object) -> Call:
@@ -275,16 +254,6 @@ def test_a_link_planted_in_the_shared_tmp_is_judged_by_where_it_leads() -> None:
             "denied",
             "denied",
         ]
-
-
-def of_view(made: House, words: bytes) -> list[int]:
-    """Name the processes of this house's views whose command line begins so."""
-    found = []
-    for pid in made.view_processes():
-        with suppress(OSError):  # it has ended meanwhile
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(words):
-                found.append(pid)
-    return found
 
 
 SLEEPS = b"sleep\x004242"

@@ -1,6 +1,6 @@
 """What approved code, a hostile repository and a killed run leave behind: the named residue.
 
-Each way of `approved_code` is run twice: by one granted call of the real Claude Code, inside, and
+Each way of `approved_code` is run twice: by one allowed call of the real Claude Code, inside, and
 by this test outside, where it has to work. A way without such a control says why.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.agp_house import ROOT, House, Run, house, own
+from tests.fakes.harness_view import beside_harness
 from tests.fakes.model_server import Call, call, say
 
 pytestmark = [pytest.mark.confinement, pytest.mark.real_harness]
@@ -77,14 +78,32 @@ def listener(family: int, address: object) -> Iterator[object]:
 
 
 def play(made: House, ways: list[Way], *, turns: tuple[Call, ...] = ()) -> Run:
-    """Have one granted call run the ways inside; give the run, which goes on."""
+    """Have one allowed call run the ways in its view; give the run, which goes on."""
     inside = [[w.name, w.way, w.inside] for w in ways]
     (made.repo / "ways.json").write_text(json.dumps(inside))
     own(made.repo)
     command = "/usr/bin/python3 approved_code.py ways.json said.json"
-    run = made.claude(say(call("Bash", command=command), *turns, "done"))
-    run.answer("approve", "approved_code")
-    return run
+    return made.claude(say(call("Bash", command=command), *turns, "done"))
+
+
+HELD = "while [ ! -e stop ]; do sleep 0.1; done"
+
+
+@contextmanager
+def play_beside(made: House, ways: list[Way], *, turns: tuple[Call, ...] = ()) -> Iterator[Run]:
+    """Run the ways beside the harness, in its own view, while a call of its own goes on.
+
+    No call is there any more; what runs there now is the harness's own code, and whoever breaks it.
+    """
+    inside = [[w.name, w.way, w.inside] for w in ways]
+    (made.repo / "ways.json").write_text(json.dumps(inside))
+    own(made.repo)
+    run = made.claude(say(call("Bash", command=HELD), *turns, "done"))
+    run.answer("approve", "stop")
+    made.await_event("execution.started")
+    with beside_harness(made, "/usr/bin/python3", "approved_code.py", "ways.json", "said.json"):
+        yield run
+    (made.repo / "stop").touch()
 
 
 def said_inside(made: House) -> Said:
@@ -240,7 +259,7 @@ def test_the_run_stays_governed_and_only_the_control_granted_the_second_call(tri
     """The second question was answered by the control's own copy of the client, outside."""
     assert tried.summary["outcome"] == "finished", tried.summary
     assert tried.made.kinds("coverage.violated") == []
-    assert len(tried.made.payloads("approval.granted")) == 2
+    assert len(tried.made.payloads("approval.granted")) == 1
     assert (tried.made.repo / "second").exists()
 
 
@@ -261,10 +280,10 @@ def test_code_on_the_hook_channel_is_granted_nothing() -> None:
             same("a flood", "flood", *repo),
         ]
         after = call("Read", file_path=str(made.repo / "README.md"))
-        run = play(made, ways, turns=(after,))
-        forged = run.question("id>t")
-        assert forged["tool"] == "Bash", "it may ask; a person sees exactly what it asks"
-        run.answer("deny", "id>t")
+        with play_beside(made, ways, turns=(after,)) as run:
+            forged = run.question("id>t")
+            assert forged["tool"] == "Bash", "it may ask; a person sees exactly what it asks"
+            run.answer("deny", "id>t")
         summary = run.end()
         said = said_inside(made)
         assert [n for n, s in said.items() if s["reached"]] == ["a Read that a rule allows"], said
@@ -280,7 +299,8 @@ def test_code_on_the_hook_channel_is_granted_nothing() -> None:
 
 def test_a_forged_outcome_makes_the_run_ungoverned_and_grants_nothing() -> None:
     with house({"approved_code.py": PROGRAM}) as made:
-        run = play(made, [same("a forged outcome", "forge_outcome", str(made.repo))])
+        with play_beside(made, [same("a forged outcome", "forge_outcome", str(made.repo))]) as run:
+            pass
         assert run.end(code=11)["outcome"] == "ungoverned"
         (violated,) = made.payloads("coverage.violated")
         assert violated["what"] == "executed_without_decision"
@@ -300,7 +320,8 @@ def test_relay_and_proxy_lead_to_the_model_only() -> None:
             same("the proxy for a private host", "through_proxy", 3128, "10.0.0.1:443"),
             same("the relay with another host", "through_relay", 8080, other, "/"),
         ]
-        run = play(made, ways)
+        with play_beside(made, ways) as run:
+            pass
         run.end()
         assert run.model is not None
         said = said_inside(made)
