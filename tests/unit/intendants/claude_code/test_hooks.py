@@ -128,7 +128,7 @@ def test_a_launch_is_not_an_end(tool: str, response: str) -> None:
 def test_the_session_and_the_batch_are_read() -> None:
     adapter = ClaudeCode()
     assert adapter.parse(sample("SessionStart")) == SessionOpened(
-        harness_session=SESSION, source="startup"
+        harness_session=SESSION, source="startup", cwd="/lab/repo"
     )
     assert adapter.parse(sample("SessionEnd")) == SessionClosed(
         harness_session=SESSION, reason="other"
