@@ -59,6 +59,7 @@ _TELL_S: Final = 5.0
 """For telling the daemon how a call ended, while the session itself ends."""
 _GONE: Final = (BrokenResourceError, ClosedResourceError, EndOfStream)
 _LEFT: Final = "whoever waited for it was gone, so its view was ended"
+_LET_GO: Final = "the harness let go of the server, so its view was ended"
 _CUT_OFF: Final = "the session ended while it ran, and its view with it"
 
 
@@ -207,7 +208,7 @@ class CallDesk:
         except AgpError as error:
             await self._ended(started.call_id, run, error.what)
             raise
-        await self._ended(started.call_id, run, _LEFT)
+        await self._ended(started.call_id, run, _LET_GO if serves else _LEFT)
         if run.exit_code is not None:
             await stream.send(format_exit(run.exit_code, run.directory))
 

@@ -93,6 +93,8 @@ class Outcomes:
         """
         if call.started or said.background:
             return
+        if call.ticket is not None:
+            session.redeemed.pop(call.ticket, None)
         if said.ok is not False:
             await self._violated(session, "executed_without_decision", said)
             await self.unknown(session, call, "the harness says it ran, and AGP did not run it")

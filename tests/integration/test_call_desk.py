@@ -1,0 +1,166 @@
+"""The launcher's call desk with the real shim and real views, and a daemon that is played."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from agp.contracts.gateway import ControlOp
+from agp.daemon.call_desk import SOCKET_NAME, CallDesk
+from agp.daemon.messages import EndCall, StartedCall, write_value
+from agp.errors import Unauthorised
+from agp.sandbox.call_view import CallSeats
+from agp.sandbox.host import run_as
+from agp.sandbox.places import create, plan_places, remove_created
+from agp.sandbox.view import prepare_home, prepare_tmp
+from tests.fakes.agp_house import ROOT, write_repo
+
+pytestmark = pytest.mark.confinement
+
+NAME = "c-0123456789abcdef"
+THROUGH = """python3 - <<'E'
+import socket
+for target in ("127.0.0.1:{port}", "127.0.0.1:1"):
+    with socket.create_connection(("127.0.0.1", 3128), timeout=5) as s:
+        s.sendall(f"CONNECT {{target}} HTTP/1.1\\r\\nHost: {{target}}\\r\\n\\r\\n".encode())
+        print(s.recv(300).split(b"\\r\\n")[0].decode())
+E"""
+DIRECT = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), timeout=5)'"
+
+
+class PlayedLease:
+    """Answers as a daemon would that grants one call, and keeps what it was told."""
+
+    def __init__(self, place: Path, command: str, network: tuple[str, ...], refuse: bool) -> None:
+        self.session = SimpleNamespace(
+            ask_directory=str(place / "run/ask"), session_id="s-0123456789ab"
+        )
+        self._started = StartedCall.model_validate(
+            {"call_id": NAME, "command": command, "cwd": str(place / "repo"), "network": network}
+        )
+        self._refuse = refuse
+        self.ends: list[EndCall] = []
+        self.notes: list[str] = []
+
+    def claim(self) -> dict[str, str]:
+        return {"session_id": "s-0123456789ab", "secret": "0" * 64}
+
+    async def note(self, payload: Any) -> None:
+        self.notes.append(f"{payload.kind.value} {payload.target}")
+
+    async def ask(self, op: ControlOp, args: Any) -> dict[str, Any]:
+        if op is ControlOp.CALL_END:
+            self.ends.append(args)
+            return {}
+        if self._refuse:
+            raise Unauthorised("AGP granted no such call")
+        return write_value(self._started)
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("desk")
+    for above in (made, *made.parents):
+        if above != Path("/tmp") and above.stat().st_uid == os.geteuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o711)
+    (made / "run/ask").mkdir(parents=True)
+    write_repo(made / "repo", {"README.md": "hello\n"})
+    return made
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_accept, args=(server,), daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def _accept(server: socket.socket) -> None:
+    while True:
+        try:
+            server.accept()[0].close()
+        except OSError:
+            return
+
+
+def run(
+    place: Path, command: str, *, network: tuple[str, ...] = (), refuse: bool = False
+) -> tuple[subprocess.CompletedProcess[bytes], PlayedLease]:
+    """Ask for one call with the real shim, as the view's user; give what it said and did."""
+    who = run_as(str(place / "repo"))
+    prepare_home(place / "call-home", who)
+    prepare_tmp(place / "tmp", who)
+    seats = CallSeats(
+        agp_home="/nonexistent/agp",
+        call_home=str(place / "call-home"),
+        session_tmp=str(place / "tmp"),
+        forwarder=(ROOT / "hooks/agp-forward").read_bytes(),
+    )
+    places = plan_places(str(place / "repo"))
+    lease: Any = PlayedLease(place, command, network, refuse)
+    shim = (ROOT / "hooks/agp-call").read_text()
+    words = ["/usr/bin/python3", "-I", "-S", "-c", shim, str(place / f"run/ask/{SOCKET_NAME}")]
+
+    async def serve() -> subprocess.CompletedProcess[bytes]:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(CallDesk(lease, seats, places, who, ()).serve)
+            given = {"user": who.uid} if who.staged else {}
+            done = await anyio.run_process(
+                ["/bin/sh", "-c", 'exec "$@" 3>/dev/null', "sh", *words, "call", NAME],
+                check=False,
+                cwd="/",
+                **given,
+            )
+            tasks.cancel_scope.cancel()
+        return done
+
+    create(places)
+    try:
+        return anyio.run(serve), lease
+    finally:
+        remove_created(places)
+
+
+def test_a_call_reaches_exactly_what_it_was_granted(place: Path, port: int) -> None:
+    done, lease = run(place, THROUGH.format(port=port), network=(f"127.0.0.1:{port}",))
+    assert done.stdout.splitlines() == [
+        b"HTTP/1.1 200 Connection established",
+        b"HTTP/1.1 403 Forbidden",
+    ], done.stderr
+    assert lease.notes == [f"egress.allowed 127.0.0.1:{port}", "egress.refused 127.0.0.1:1"]
+    assert [end.exit_code for end in lease.ends] == [0]
+    assert list((place / "run").iterdir()) == [place / "run/ask"], "its proxy is gone with it"
+
+
+@pytest.mark.parametrize("network", [(), ("127.0.0.1:1",)])
+def test_no_call_reaches_anything_directly(
+    place: Path, port: int, network: tuple[str, ...]
+) -> None:
+    done, _ = run(place, DIRECT.format(port=port), network=network)
+    assert b"refused" in done.stderr
+    socket.create_connection(("127.0.0.1", port)).close()  # the control
+
+
+def test_what_the_daemon_refuses_is_refused_by_the_shim_and_nothing_is_started(
+    place: Path,
+) -> None:
+    done, lease = run(place, "touch ran", refuse=True)
+    assert (done.returncode, done.stderr) == (126, b"agp: AGP granted no such call\n")
+    assert lease.ends == []
+    assert not (place / "repo/ran").exists()
+
+
+def test_a_call_that_cannot_be_started_is_a_refusal_and_journaled_as_one(place: Path) -> None:
+    done, lease = run(place, "x" * 200_000)
+    assert done.returncode == 126
+    assert b"longer than a shell takes" in done.stderr
+    assert [(end.exit_code, bool(end.error)) for end in lease.ends] == [(None, True)]
