@@ -184,8 +184,7 @@ def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
         yield from _ours_among(argv, world)
         return
     meaning = meaning_at(argv[0], found, argv[1:])
-    if world.harness_shell:
-        meaning = as_called(meaning, argv[0], world.intendant)
+    meaning = as_called(meaning, argv[0], world.intendant if world.harness_shell else "")
     understood = meaning.understood and (world.cwd == world.workspace or not meaning.at_root)
     touched = [effect for touch in meaning.touches for effect in _touch(touch, world)]
     if EffectKind.OPAQUE in {effect.kind for effect in touched}:
@@ -196,12 +195,17 @@ def _command(argv: tuple[str, ...], world: World) -> Iterator[Effect]:
     if meaning.reads_all:
         labels = frozenset({Label.RECURSIVE})
         yield Effect(kind=EffectKind.READ, subject=world.workspace, labels=labels)
-    if meaning.privilege:
-        yield Effect(kind=EffectKind.PRIVILEGE, subject=meaning.privilege)
-    if meaning.opaque:
-        yield _opaque(meaning.opaque)
+    yield from _beyond_files(meaning)
     if not understood:
         yield from _ours_among(argv, world)
+
+
+def _beyond_files(meaning: Meaning) -> Iterator[Effect]:
+    if meaning.privilege:
+        yield Effect(kind=EffectKind.PRIVILEGE, subject=meaning.privilege)
+    yield from (_fetch(url) for url in meaning.urls)
+    if meaning.opaque:
+        yield _opaque(meaning.opaque)
 
 
 def _named_inside(word: str, world: World) -> bool:

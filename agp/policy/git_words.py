@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from agp.contracts.policy import EffectKind, Label
-from agp.policy.meaning import CWD, UNKNOWN, Args, Meaning, Touch
+from agp.policy.meaning import CWD, UNKNOWN, Args, Meaning, Touch, urls_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,8 @@ _PRINTING: Final = frozenset(
      "diff-tree", "difftool", "fast-export", "format-patch", "grep", "log", "range-diff", "show",
      "stash", "whatchanged"}
 )  # fmt: skip
+_REMOTE: Final = frozenset({"clone", "fetch", "ls-remote", "pull", "push"})
+"""With a URL among their words, that is where they go; a remote's name is not followed."""
 _SURELY_A_COMMIT: Final = re.compile(r"HEAD([~^][0-9]*)*")
 """Any other name may be one of a blob, which `git show --stat` prints whole."""
 
@@ -63,11 +65,12 @@ def git(args: Args) -> Meaning:
     rest = args[1:] if args[:1] == ("--no-pager",) else args
     if not rest:
         return UNKNOWN
+    urls = urls_among(rest[1:]) if rest[0] in _REMOTE else ()
     if rest[0] == "push" and any(_forces(arg) for arg in rest[1:]):
-        return Meaning(labels=frozenset({Label.HISTORY}))
+        return Meaning(labels=frozenset({Label.HISTORY}), urls=urls)
     asked = _asked(rest[0], rest[1:])
     if asked is None:
-        return Meaning(reads_all=not _PRINTING.isdisjoint(args))
+        return Meaning(reads_all=not _PRINTING.isdisjoint(args), urls=urls)
     flags, operands = asked
     # Outside a repository `git diff A B` compares two directories with all that lies below them.
     deep = rest[0] == "diff" and len(operands) > 1

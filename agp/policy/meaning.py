@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 Args = tuple[str, ...]
 CWD: Final = "."
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Meaning:
     """Understood only in the workspace's own directory."""
     reads_all: bool = False
     """It prints what any file of the workspace holds or held."""
+    urls: Args = ()
+    """Which of its words are URLs that it goes to; it may go elsewhere besides."""
 
 
 UNKNOWN: Final = Meaning()
@@ -51,4 +55,10 @@ def both(named: Meaning, real: Meaning, *, certain: bool) -> Meaning:
         labels=named.labels | real.labels,
         at_root=named.at_root or real.at_root,
         reads_all=named.reads_all or real.reads_all,
+        urls=tuple(dict.fromkeys((*named.urls, *real.urls))),
     )
+
+
+def urls_among(args: Args) -> Args:
+    """Pick the words that are URLs; a scheme in capitals is one as well."""
+    return tuple(arg for arg in args if _URL.match(arg))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from agp.contracts.policy import EffectKind
 from agp.policy.git_words import git
-from agp.policy.meaning import CWD, UNKNOWN, Args, Meaning, Touch, both
+from agp.policy.meaning import CWD, UNKNOWN, Args, Meaning, Touch, both, urls_among
 from agp.policy.runners import runner, subcommands
 from agp.policy.searches import find, grep, search
 
@@ -171,6 +171,11 @@ def _copy(
     return grammar
 
 
+def _download(args: Args) -> Meaning:
+    """Say where a download goes; what it does with the answer is not understood, so it is asked."""
+    return Meaning(urls=urls_among(args))
+
+
 def _interpreter(name: str, args: Args) -> Meaning:
     """Run FILE is running that file; everything else that an interpreter takes is opaque."""
     if (
@@ -239,6 +244,8 @@ _GRAMMARS: Final[Mapping[str, Callable[[Args], Meaning]]] = MappingProxyType(
         "id": _no_operands("ugnG"),
         "uname": _no_operands("asrmnpo"),
         "nproc": _no_operands(""),
+        "curl": _download,
+        "wget": _download,
         "git": git,
         "touch": _writes("cam", EffectKind.WRITE),
         "mkdir": _writes("pv", EffectKind.WRITE),

@@ -8,6 +8,7 @@ import pytest
 
 from agp.contracts.policy import (
     Action,
+    Effect,
     EffectKind,
     ExecAction,
     ExecutableFacts,
@@ -491,3 +492,41 @@ def test_every_command_that_is_split_names_its_program_first() -> None:
         "two  words",
         "abc",
     )
+
+
+def effects(command: str) -> tuple[Effect, ...]:
+    action = ShellAction(command=command)
+    return effects_of(action, world_for(action))
+
+
+@pytest.mark.parametrize(
+    ("command", "targets"),
+    [
+        ("curl -fsSL https://example.org/a.sh", {("example.org", 443)}),
+        (
+            "curl https://a.example:8443/x https://b.example/y",
+            {("a.example", 8443), ("b.example", 443)},
+        ),
+        ("wget -q HTTPS://Example.org/", {("example.org", 443)}),
+        ("git clone https://git.example/x.git", {("git.example", 443)}),
+        ("git push https://git.example/x.git main", {("git.example", 443)}),
+        ("git push --force https://git.example/x.git main", {("git.example", 443)}),
+        ("git push origin main", set()),
+        ("curl example.org", set()),
+    ],
+)
+def test_a_download_says_where_it_goes_and_is_still_not_understood(
+    command: str, targets: set[tuple[str, int]]
+) -> None:
+    """The host is what a person grants; what becomes of the answer nobody knows, so it is asked."""
+    found = effects(command)
+
+    assert {(e.subject, e.port) for e in found if e.kind is EffectKind.CONNECT} == targets
+    assert not any(Label.UNDERSTOOD in e.labels for e in found)
+
+
+def test_a_url_that_clients_read_differently_makes_a_download_opaque() -> None:
+    found = effects("curl https://good.example@127.1/")
+
+    assert EffectKind.OPAQUE in {e.kind for e in found}
+    assert EffectKind.CONNECT not in {e.kind for e in found}
