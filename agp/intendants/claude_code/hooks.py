@@ -32,8 +32,8 @@ from agp.contracts.strict_json import Json, Member, canonical_json, parse_json, 
 from agp.errors import MessageRefused
 from agp.intendants.claude_code.actions import action_of, says
 from agp.intendants.claude_code.canonical import canonical_input, read_input
-from agp.intendants.claude_code.mentions import mentioned_paths
 from agp.intendants.claude_code.hand_over import hand_over
+from agp.intendants.claude_code.mentions import mentioned_paths
 from agp.intendants.claude_code.settings import HARNESS
 
 if TYPE_CHECKING:
