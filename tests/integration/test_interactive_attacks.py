@@ -39,7 +39,8 @@ def damaged() -> Iterator[House]:
             shutil.copytree(ROOT / name, made.place / "tree" / name)
         # The canary would refuse the damage before the screen opens; here the screen is tried.
         launcher = made.place / "tree/agp/daemon/launcher.py"
-        launcher.write_text(launcher.read_text().replace("await prove_first(", "await anyio.sleep(0) or ("))
+        text = launcher.read_text()
+        launcher.write_text(text.replace("await prove_first(", "await anyio.sleep(0) or ("))
         made.env["PYTHONPATH"] = str(made.place / "tree")
         yield made
 
