@@ -84,9 +84,7 @@ class Outcomes:
         else:
             await self.failed(session, call.call_id, said.error, "harness")
 
-    async def _of_handed(
-        self, session: GovernedSession, call: Call, said: OutcomeReported
-    ) -> None:
+    async def _of_handed(self, session: GovernedSession, call: Call, said: OutcomeReported) -> None:
         """AGP runs this call and reports it; what the harness says of it is evidence only.
 
         A call that never began in its own view cannot have gone well: something else ran.

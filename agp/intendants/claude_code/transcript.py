@@ -83,9 +83,7 @@ def _refused(entry: Entry, block: Entry) -> bool:
     if isinstance(entry.get("toolDenialKind"), str):
         return True
     text = block.get("content")
-    return (
-        block.get("is_error") is True and isinstance(text, str) and text.startswith(_INVALID)
-    )
+    return block.get("is_error") is True and isinstance(text, str) and text.startswith(_INVALID)
 
 
 def _content(entry: Entry) -> JsonValue:
