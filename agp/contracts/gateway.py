@@ -76,6 +76,8 @@ class ControlOp(StrEnum):
     CALL_MEDIATE = "call.mediate"
     CALL_START = "call.start"
     CALL_SERVE = "call.serve"
+    CALL_TYPED = "call.typed"
+    CALL_WITHDRAW = "call.withdraw"
     CALL_END = "call.end"
     APPROVAL_LIST = "approval.list"
     APPROVAL_ANSWER = "approval.answer"

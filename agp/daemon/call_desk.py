@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,18 +24,32 @@ from anyio.abc import SocketAttribute, SocketListener
 from agp.contracts.gateway import ControlOp
 from agp.daemon.call_egress import call_egress
 from agp.daemon.mcp import PlannedServer, check_unchanged
-from agp.daemon.messages import Args, EndCall, ServeProgram, StartCall, StartedCall, read_args
-from agp.errors import AgpError, FrameRefused, RunRefused
+from agp.daemon.messages import (
+    Args,
+    EndCall,
+    ServeProgram,
+    StartCall,
+    StartedCall,
+    TypeCall,
+    WithdrawCall,
+    read_args,
+)
+from agp.errors import AgpError, FrameRefused, OverLimit, RunRefused
 from agp.gateway.address import accept, bind, peer_of
 from agp.gateway.call_wire import (
     MAX_ASKED,
+    Asked,
     CallAsked,
     ServerAsked,
+    Typed,
+    TypedAsked,
     format_exit,
     format_frame,
     parse_asked,
+    parse_typed,
     take_frame,
 )
+from agp.gateway.limits import AskLimits, TokenBucket
 from agp.sandbox.call_run import CallRun, StreamName, run_call
 from agp.sandbox.call_view import CallSeats, build_call_view, shell_argv
 from agp.sandbox.profile import ViewSpec, digest_of
@@ -80,6 +95,9 @@ class CallDesk:
         self._who = who
         self._servers = {server.name: server for server in servers}
         self._open = 0
+        limits = AskLimits()
+        self._rate = TokenBucket(limits.rate_per_s, limits.burst, time.monotonic())
+        """For what is decided here, without a hook: the same as for hooks."""
         plain = build_call_view(seats, places, who, argv=("true",), cwd=places.workspace)
         program = filter_program(nesting=False, machine=platform.machine())
         self._profile = digest_of(plain, program)
@@ -128,11 +146,52 @@ class CallDesk:
                 await self._call(stream, call_id)
             case ServerAsked(name=name):
                 await self._server(stream, name)
+            case TypedAsked() as asked:
+                await self._typed(stream, await _typed(stream, asked))
 
     async def _call(self, stream: SocketStream, call_id: CallId) -> None:
         args = self._args(StartCall, call_id=call_id, profile=self._profile)
         started = read_args(StartedCall, await self._lease.ask(ControlOp.CALL_START, args))
+        await self._shell(stream, started)
 
+    async def _typed(self, stream: SocketStream, typed: Typed) -> None:
+        """Have decided what was typed, and run it; who hangs up meanwhile withdraws it."""
+        if not self._rate.take(time.monotonic()):
+            raise OverLimit("too many commands are asked for; wait a moment")
+        nonce, gone = secrets.token_hex(8), anyio.Event()
+        args = self._args(
+            TypeCall,
+            nonce=nonce,
+            command=typed.command,
+            cwd=typed.directory,
+            profile=self._profile,
+        )
+
+        async def watch() -> None:
+            await _until_gone(stream, None)
+            gone.set()
+            with suppress(AgpError):
+                await self._lease.ask(
+                    ControlOp.CALL_WITHDRAW, self._args(WithdrawCall, nonce=nonce)
+                )
+
+        failure: AgpError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            try:
+                said = await self._lease.ask(ControlOp.CALL_TYPED, args)
+            except AgpError as error:  # as itself, not in a group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        started = read_args(StartedCall, said)
+        if gone.is_set():  # begun in the moment in which it was withdrawn
+            await self._ended(started.call_id, CallRun(), _LEFT)
+            return
+        await self._shell(stream, started)
+
+    async def _shell(self, stream: SocketStream, started: StartedCall) -> None:
         def spec(egress: str | None) -> ViewSpec:
             return build_call_view(
                 self._seats,
@@ -228,7 +287,7 @@ class CallDesk:
         return model.model_validate({**self._lease.claim(), **given})
 
 
-async def _asked(stream: SocketStream) -> CallAsked | ServerAsked:
+async def _asked(stream: SocketStream) -> Asked:
     """Read the asking line, and not a byte more.
 
     Raises:
@@ -241,6 +300,21 @@ async def _asked(stream: SocketStream) -> CallAsked | ServerAsked:
     if not line.endswith(b"\n"):
         raise FrameRefused("nobody said in time what is asked for")
     return parse_asked(bytes(line[:-1]))
+
+
+async def _typed(stream: SocketStream, asked: TypedAsked) -> Typed:
+    """Read what follows the line of a typed command.
+
+    Raises:
+        FrameRefused: it is none, or does not come in time.
+    """
+    data, size = bytearray(), asked.directory_bytes + asked.command_bytes
+    with anyio.move_on_after(_ASK_S):
+        while len(data) < size:
+            data += await stream.receive(size - len(data))
+    if len(data) < size:
+        raise FrameRefused("nobody said in time what was typed")
+    return parse_typed(asked, bytes(data))
 
 
 async def _until_gone(stream: SocketStream, sink: ByteSendStream | None) -> None:

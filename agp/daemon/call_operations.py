@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from agp.contracts.intendant import ToolCall
-from agp.contracts.policy import ExecAction
+from agp.contracts.policy import ExecAction, ShellAction
 from agp.contracts.strict_json import Json, canonical_json
 from agp.daemon.messages import (
     EndCall,
     ServeProgram,
     StartCall,
     StartedCall,
+    TypeCall,
+    WithdrawCall,
     read_args,
     write_value,
 )
 from agp.errors import RunRefused, Unauthorised
-from agp.governor.handed import Ending
+from agp.governor.handed import Ending, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +36,14 @@ if TYPE_CHECKING:
 
 SERVER_TOOL = "McpServer"
 """What starting an MCP server is called in decisions and in the journal."""
+TYPED_TOOL = "Bash"
+"""What is typed behind `!` is held against the rules for the same tool as the agent's commands."""
+TYPED_SAYS = "typed behind ! at the harness's own screen"
+"""In the place of the model's description; a claim of the harness's view like everything of it."""
 
 
 class CallOperations:
-    """`call.start`, `call.serve`, `call.end`; `mine` lets only the lease's holder act."""
+    """What a launcher asks of the calls that it runs; `mine` lets only the lease's holder act."""
 
     def __init__(
         self,
@@ -46,6 +54,8 @@ class CallOperations:
         self._governor = governor
         self._mine = mine
         self._count_refusal = count_refusal
+        self._typed: dict[tuple[str, str], anyio.CancelScope] = {}
+        """What was typed and is being decided, by session and nonce."""
 
     async def start(self, args: Reply, _: ControlConnection) -> Reply:
         """Give away the one start of a handed-over call; what may not begin is counted."""
@@ -85,6 +95,51 @@ class CallOperations:
         )
         cwd = live.governed.workspace
         return write_value(StartedCall(call_id=call_id, cwd=cwd, network=said.network))
+
+    async def type(self, args: Reply, _: ControlConnection) -> Reply:
+        """Decide what was typed at the harness's own screen as a call like any, and begin it."""
+        said = read_args(TypeCall, args)
+        live = self._mine(said)
+        if not (live.governed.call_views and live.governed.interactive):
+            raise RunRefused(
+                "the harness's own shell runs no commands; use a terminal of your own,"
+                " or ask the agent"
+            )
+        given: Json = {"command": said.command, "description": TYPED_SAYS}
+        proposed = ToolCall(
+            harness_session=live.governed.harness_session or "",
+            tool_use_id=f"typed-{said.nonce}",
+            agent_id=None,
+            cwd=said.cwd,
+            tool=TYPED_TOOL,
+            raw_input=canonical_json(given),
+            action=ShellAction(command=said.command),
+            says=TYPED_SAYS,
+        )
+        name = (said.session_id, said.nonce)
+        with anyio.CancelScope() as waiting:
+            self._typed[name] = waiting
+            try:
+                call = await self._governor.type(live.governed, proposed, profile=said.profile)
+            finally:
+                del self._typed[name]
+            return write_value(
+                StartedCall(
+                    call_id=call.call_id,
+                    command=said.command,
+                    cwd=said.cwd,
+                    network=reachable(call.verdict),
+                )
+            )
+        raise RunRefused("whoever typed it waits no more; nothing was run")
+
+    async def withdraw(self, args: Reply, _: ControlConnection) -> Reply:
+        """Stop deciding what was typed: nobody waits; what has begun is ended by `call.end`."""
+        said = read_args(WithdrawCall, args)
+        self._mine(said)
+        if (waiting := self._typed.get((said.session_id, said.nonce))) is not None:
+            waiting.cancel()
+        return {}
 
     async def end(self, args: Reply, _: ControlConnection) -> Reply:
         """Write down how it ended."""

@@ -161,8 +161,25 @@ class ServeProgram(OfSession):
     network: tuple[str, ...] = ()
 
 
+class TypeCall(OfSession):
+    """`call.typed`: somebody typed a command at the harness's own screen, says its view."""
+
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    """The launcher's own, one for each: asked again after a break it is the same call."""
+    command: Annotated[str, Field(min_length=1)]
+    cwd: str
+    profile: Digest
+    """Of the view that the call gets."""
+
+
+class WithdrawCall(OfSession):
+    """`call.withdraw`: nobody waits any more for what was typed."""
+
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
 class StartedCall(Contract):
-    """`call.start` and `call.serve`: it begins, and its beginning is journaled."""
+    """`call.start`, `call.serve`, `call.typed`: it begins, and its beginning is journaled."""
 
     call_id: CallId
     command: str = ""

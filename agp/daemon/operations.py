@@ -124,6 +124,8 @@ class Operations:
             ControlOp.CALL_MEDIATE: self._call_mediate,
             ControlOp.CALL_START: calls.start,
             ControlOp.CALL_SERVE: calls.serve,
+            ControlOp.CALL_TYPED: calls.type,
+            ControlOp.CALL_WITHDRAW: calls.withdraw,
             ControlOp.CALL_END: calls.end,
             ControlOp.APPROVAL_LIST: self._approval_list,
             ControlOp.APPROVAL_ANSWER: self._approval_answer,

@@ -140,6 +140,7 @@ def plan_claude(home: Home, config: Config, request: RunRequest, workspace: str)
                 shim=shipped("hooks/agp-call").read_bytes(),
                 hand_over=shipped("hooks/hand-over").read_bytes(),
                 shell=shipped("hooks/agp-shell").read_bytes(),
+                typed=shipped("hooks/agp-typed").read_bytes(),
             ),
         )
     )

@@ -1,7 +1,8 @@
 r"""What the shim inside a harness's view and the launcher outside say to each other.
 
-One line asks, `AGPC1 call <call-id>\n` or `AGPC1 mcp <name>\n`; frames follow, one letter and four
-bytes of length each. Outwards `i` (input of an MCP server, an empty one is its end); inwards `o`,
+One line asks, `AGPC1 call <call-id>\n` or `AGPC1 mcp <name>\n`, or `AGPC1 typed <a>.<b>\n` and so
+many bytes: a directory and what was typed there. Frames follow, one letter and four bytes of length
+each. Outwards `i` (input of an MCP server, an empty one is its end); inwards `o`,
 `e` (output), `x` (one byte of exit code and the directory in which a call ended), `r` (a refusal).
 Only the launcher writes frames inwards: what a call prints travels inside them.
 """
@@ -18,8 +19,12 @@ MAX_ASKED = 256
 """Bytes of the asking line."""
 MAX_FRAME = 1024 * 1024
 HEAD = 5
+MAX_DIRECTORY = 4096
+MAX_TYPED = 128 * 1024
+"""Bytes of one typed command; a harness cannot hand a longer one to its shell (Linux)."""
 _ASKED = re.compile(
     rb"AGPC1 (call) (c-[0-9a-f]{16})\Z|AGPC1 (mcp) ([A-Za-z0-9][A-Za-z0-9_.-]{0,127})\Z"
+    rb"|AGPC1 (typed) ([1-9][0-9]{0,3})\.([1-9][0-9]{0,5})\Z"
 )
 Letter = Literal["i", "o", "e", "x", "r"]
 
@@ -36,7 +41,24 @@ class ServerAsked(NamedTuple):
     name: str
 
 
-def parse_asked(line: bytes) -> CallAsked | ServerAsked:
+class TypedAsked(NamedTuple):
+    """A command typed at the harness's screen; its directory and its text follow the line."""
+
+    directory_bytes: int
+    command_bytes: int
+
+
+Asked = CallAsked | ServerAsked | TypedAsked
+
+
+class Typed(NamedTuple):
+    """What was typed, and where; a claim of whoever asks."""
+
+    directory: str
+    command: str
+
+
+def parse_asked(line: bytes) -> Asked:
     """Read the asking line, without its end.
 
     Raises:
@@ -47,16 +69,48 @@ def parse_asked(line: bytes) -> CallAsked | ServerAsked:
         raise FrameRefused("this is not how a call is asked for")
     if found[1]:
         return CallAsked(CallId(found[2].decode()))
-    return ServerAsked(found[4].decode())
+    if found[3]:
+        return ServerAsked(found[4].decode())
+    asked = TypedAsked(int(found[6]), int(found[7]))
+    if asked.directory_bytes > MAX_DIRECTORY or asked.command_bytes > MAX_TYPED:
+        raise FrameRefused(f"a typed command is longer than {MAX_TYPED // 1024} KiB")
+    return asked
 
 
-def format_asked(asked: CallAsked | ServerAsked) -> bytes:
+def parse_typed(asked: TypedAsked, data: bytes) -> Typed:
+    """Read what follows the line of a typed command.
+
+    Raises:
+        FrameRefused: it is no text, or holds what no shell is given.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FrameRefused("what was typed is not UTF-8") from error
+    if "\0" in text:
+        raise FrameRefused("what was typed holds a NUL")
+    directory = data[: asked.directory_bytes].decode("utf-8", "replace")
+    typed = Typed(directory, text[len(directory) :])
+    if format_typed(typed) != format_asked(asked) + data or not directory.startswith("/"):
+        raise FrameRefused("this is not how a typed command is asked for")
+    return typed
+
+
+def format_typed(typed: Typed) -> bytes:
+    """Write the whole asking of a typed command."""
+    directory, command = typed.directory.encode("utf-8"), typed.command.encode("utf-8")
+    return format_asked(TypedAsked(len(directory), len(command))) + directory + command
+
+
+def format_asked(asked: Asked) -> bytes:
     """Write the asking line, with its end."""
     match asked:
         case CallAsked():
             return f"AGPC1 call {asked.call_id}\n".encode()
         case ServerAsked():
             return f"AGPC1 mcp {asked.name}\n".encode()
+        case TypedAsked(directory_bytes=directory, command_bytes=command):
+            return f"AGPC1 typed {directory}.{command}\n".encode()
 
 
 def format_frame(letter: Letter, data: bytes) -> bytes:

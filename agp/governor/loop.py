@@ -44,10 +44,10 @@ from agp.contracts.journal import (
 )
 from agp.errors import AgpError, OverLimit, Unauthorised
 from agp.governor.decide import effective_digest, effective_input
-from agp.governor.handed import Handed, handed_over
+from agp.governor.handed import Handed, handed_over, reachable
 from agp.governor.outcomes import Outcomes, spelled
 from agp.governor.prompts import Prompts
-from agp.governor.session import Call, CallState, Execution, GovernedSession
+from agp.governor.session import OWN_CALLS, Call, CallState, Execution, GovernedSession
 from agp.governor.tickets import TicketKey
 
 if TYPE_CHECKING:
@@ -156,7 +156,10 @@ class Governor:
             return Exchange(Denied(reason=stranger))
         if not session.may_work_in(proposed.cwd):
             return Exchange(Denied(reason="a call is made from within the workspace; cd back"))
-        call = await self._joined(session, proposed)
+        if proposed.tool_use_id.startswith(OWN_CALLS):
+            return Exchange(Denied(reason="AGP makes calls of this name itself"))
+        fresh = await handed_over(session, await self._fresh(session, proposed))
+        call = self._joined(session, fresh)
         if isinstance(call, Denied):
             return Exchange(call)
         await self._wait(session, call)
@@ -172,7 +175,7 @@ class Governor:
 
         A launcher that was cut off asks again after its return, and joins the decision.
         """
-        call = await self._joined(session, proposed)
+        call = self._joined(session, await self._fresh(session, proposed))
         if isinstance(call, Denied):
             return Mediated(call)
         await self._wait(session, call)
@@ -195,7 +198,36 @@ class Governor:
         Raises:
             Unauthorised: it was denied, or something forbids it now.
         """
-        call = await self._joined(session, proposed)
+        call = await self._granted(session, proposed)
+        await self.handed.begin(session, call, profile=profile, network=network)
+        return call.call_id
+
+    async def type(self, session: GovernedSession, proposed: ToolCall, *, profile: Digest) -> Call:
+        """Decide what somebody typed at the harness's screen, and write down its beginning.
+
+        Nothing about it is trusted: code beside the harness can ask the same. Cancelled while it
+        is decided, its question is withdrawn; cancelled later, its beginning is known.
+
+        Raises:
+            Unauthorised: it was denied, or something forbids it now.
+        """
+        stranger = self._not_of(session, proposed.harness_session)
+        if stranger is None and not session.may_work_in(proposed.cwd):
+            stranger = "a command is run from within the workspace; cd back"
+        if stranger is not None:
+            raise Unauthorised(stranger)
+        call = await self._granted(session, proposed)
+        with anyio.CancelScope(shield=True):
+            await self.handed.begin(session, call, profile=profile, network=reachable(call.verdict))
+        return call
+
+    async def _granted(self, session: GovernedSession, proposed: ToolCall) -> Call:
+        """Decide a call that AGP runs and that no hook speaks for; its one start is given away.
+
+        Raises:
+            Unauthorised: it was denied, or begun before.
+        """
+        call = self._joined(session, await self._fresh(session, proposed))
         if isinstance(call, Denied):
             raise Unauthorised(call.reason)
         await self._wait(session, call)
@@ -204,20 +236,23 @@ class Governor:
             raise Unauthorised(said)
         call.started = call.delivered = True
         call.move(CallState.REDEEMED)
-        await self.handed.begin(session, call, profile=profile, network=network)
-        return call.call_id
+        return call
 
-    async def _joined(self, session: GovernedSession, proposed: ToolCall) -> Call | Denied:
-        """Find the call that a request repeats, or take it in and begin to decide it."""
+    async def _fresh(self, session: GovernedSession, proposed: ToolCall) -> Call:
         effective = await self._effective(session, proposed)
-        digest = call_digest(proposed, effective)
-        fresh = await handed_over(session, Call(_new_call_id(), proposed, effective, digest))
-        # From here to `admit` nothing is awaited: two requests never make two calls of one.
-        call = session.calls.get(proposed.tool_use_id)
+        return Call(_new_call_id(), proposed, effective, call_digest(proposed, effective))
+
+    def _joined(self, session: GovernedSession, fresh: Call) -> Call | Denied:
+        """Find the call that a request repeats, or take it in and begin to decide it.
+
+        Nothing is awaited here: two requests never make two calls of one.
+        """
+        name = fresh.call.tool_use_id
+        call = session.calls.get(name)
         if call is not None:
-            same = call.digest == digest
+            same = call.digest == fresh.digest
             return call if same else Denied(reason="another call had this tool_use_id before")
-        if proposed.tool_use_id in session.executed_before:
+        if name in session.executed_before:
             return Denied(reason="this call was answered already")
         try:
             session.admit(fresh)

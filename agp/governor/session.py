@@ -48,6 +48,10 @@ _WORKING_PLACES: Final = ("/tmp", "/home/agent")  # noqa: S108 - the view's own
 """Besides the workspace: a view's private places."""
 
 
+OWN_CALLS: Final = ("mcp-", "typed-")
+"""How the tool_use_ids begin that AGP makes itself; no hook may speak for such a call."""
+
+
 class CallState(StrEnum):
     """Where one call stands."""
 

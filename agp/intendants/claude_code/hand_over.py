@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HAND_OVER_PATH: Final = "/opt/agp/hand-over"
 """In the view; `agp-shell` lets the harness's shell run nothing but a line that sources it."""
 SHELL_PATH: Final = "/opt/agp/agp-shell"
+TYPED_PATH: Final = "/opt/agp/agp-typed"
+"""Reads what a person typed behind `!` out of the harness's script, for AGP to decide and run."""
 _TOOLS: Final = frozenset({"Bash", "Monitor"})
 
 

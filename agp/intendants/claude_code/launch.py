@@ -19,7 +19,7 @@ from agp.intendants.claude_code.environment import (
     SCREEN_ENVIRONMENT,
     build_environment,
 )
-from agp.intendants.claude_code.hand_over import HAND_OVER_PATH, SHELL_PATH
+from agp.intendants.claude_code.hand_over import HAND_OVER_PATH, SHELL_PATH, TYPED_PATH
 from agp.intendants.claude_code.settings import (
     BRIDGE_PATH,
     HARNESS,
@@ -51,6 +51,7 @@ class CallFiles(Contract):
     shim: bytes = Field(min_length=1)
     hand_over: bytes = Field(min_length=1)
     shell: bytes = Field(min_length=1)
+    typed: bytes = Field(min_length=1)
 
     @property
     def in_view(self) -> tuple[tuple[str, bytes], ...]:
@@ -59,6 +60,7 @@ class CallFiles(Contract):
             (CALL_PATH, self.shim),
             (HAND_OVER_PATH, self.hand_over),
             (SHELL_PATH, self.shell),
+            (TYPED_PATH, self.typed),
         )
 
 
