@@ -42,6 +42,7 @@ from agp.journal.commitment import commitment as commit
 from agp.journal.commitment import generate_salt
 from agp.journal.redact import Redacted, journal_json, journal_text
 from agp.policy.effects import effects_of
+from agp.policy.links import led_through
 from agp.policy.observe import observed
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _QUICK = 2 * 1024
 MAX_EFFECTS = 64
 """Effects of one call that its journal line names; the verdict is over all of them."""
 _SURVIVED = RuleId("secret-in-arguments")
+_LINK = RuleId("path-through-link")
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,14 @@ class Decider:
             intendant=session.intendant.name,
         )
         effects = effects_of(tool_call.action, world)
-        return effects, self._rules(session).decide(effects, grade=session.grade, world=world)
+        verdict = self._rules(session).decide(effects, grade=session.grade, world=world)
+        led = led_through(tool_call.action, world) if session.call_views else None
+        if led is not None and verdict.decision is not Decision.DENY:
+            reason = (
+                f"this path leads through a link, which file tools do not follow here: use {led}"
+            )
+            verdict = _denied(verdict, _LINK, reason)
+        return effects, verdict
 
     async def judged(self, session: GovernedSession, said: ToolCall) -> Verdict:
         """Say what the rules say about something that is no call; nothing comes of it here."""

@@ -34,6 +34,8 @@ class Bind(Contract):
     source: str
     target: str
     writable: bool = False
+    follow: bool = True
+    """False, for a writable directory: no link on this mount leads anywhere (`nosymfollow`)."""
 
 
 class OurFile(Contract):

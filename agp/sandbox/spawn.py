@@ -22,7 +22,7 @@ from agp.errors import ConfigurationError
 from agp.sandbox.host import TOOL_PATH, RunAs, tool
 from agp.sandbox.profile import ViewSpec, bwrap_options, format_options
 from agp.sandbox.seccomp import filter_program
-from agp.sandbox.staging import stage, staging_argv
+from agp.sandbox.staging import own_argv, stage, staging_argv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -196,7 +196,7 @@ def _placed(
 ) -> tuple[tuple[str, ...], ViewSpec]:
     """Give what comes before bubblewrap for this user, and the view with sources he can reach."""
     if not who.staged:
-        return (tool("setpriv"), "--pdeathsig", "KILL", "--"), spec
+        return own_argv(spec), spec
     placed, staged = stage(spec, directories)
     return staging_argv(staged, who), placed
 

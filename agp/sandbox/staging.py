@@ -11,7 +11,7 @@ Source: ADR 0006 (measured: about 9 ms more than plain bubblewrap).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from agp.contracts.base import Contract
 from agp.sandbox.host import RunAs, tool
@@ -31,6 +31,11 @@ while [ "$1" != -- ]; do
     mkdir "$target"; cd -P -- "$source"
     if [ "$(pwd -P)" != "$source" ]; then echo "agp: $source is not what it was" >&2; exit 98; fi
     mount -c --rbind . "$target"
+  elif [ "$kind" = n ]; then
+    mkdir "$target"; cd -P -- "$source"
+    if [ "$(pwd -P)" != "$source" ]; then echo "agp: $source is not what it was" >&2; exit 98; fi
+    mount -c --rbind . "$target"
+    mount -o remount,bind,nosuid,nodev,nosymfollow "$target"
   else
     : > "$target"; mount --bind -- "$source" "$target"
   fi
@@ -43,11 +48,28 @@ exec "$setpriv" --reuid "$uid" --regid "$gid" --clear-groups --inh-caps=-all --b
 not followed. The text is fixed; paths are arguments, never program text."""
 
 
+NO_LINKS = """
+set -eu
+setpriv=$1; shift
+while [ "$1" != -- ]; do
+  cd -P -- "$1"
+  if [ "$(pwd -P)" != "$1" ]; then echo "agp: $1 is not what it was" >&2; exit 98; fi
+  mount -c --rbind . "$1"
+  mount -o remount,bind,nosuid,nodev,nosymfollow -- "$1"
+  shift
+done
+shift; cd /
+exec "$setpriv" --ambient-caps=-all --inh-caps=-all --bounding-set=-all --no-new-privs \\
+  --pdeathsig KILL -- "$@"
+"""
+"""The same for an ordinary user, over each directory itself, in namespaces of its own."""
+
+
 class Staged(Contract):
     """One source that root binds below the stage, under a number."""
 
     source: str
-    directory: bool
+    kind: Literal["directory", "file", "no_links"]
     name: str
 
 
@@ -58,7 +80,7 @@ def stage(spec: ViewSpec, directories: frozenset[str]) -> tuple[ViewSpec, tuple[
     """
     given = (*spec.shared, *spec.binds)
     staged = tuple(
-        Staged(source=bind.source, directory=bind.source in directories, name=str(number))
+        Staged(source=bind.source, kind=_kind(bind, directories), name=str(number))
         for number, bind in enumerate(given)
     )
     placed = tuple(
@@ -77,8 +99,24 @@ def staging_argv(staged: tuple[Staged, ...], who: RunAs) -> tuple[str, ...]:
     words = [tool("unshare"), "--mount", "--propagation", "private", tool("sh"), "-c", SCRIPT]
     words += ["agp-stage", STAGE, str(who.uid), str(who.gid), tool("setpriv")]
     for item in staged:
-        words += ["d" if item.directory else "f", item.source, item.name]
+        words += [item.kind[0], item.source, item.name]
     return (*words, "--")
+
+
+def own_argv(spec: ViewSpec) -> tuple[str, ...]:
+    """Spell what comes before the bubblewrap command line when an ordinary user starts it."""
+    sealed = [bind.source for bind in (*spec.shared, *spec.binds) if not bind.follow]
+    if not sealed:
+        return (tool("setpriv"), "--pdeathsig", "KILL", "--")
+    alone = ("--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "private")
+    before = (tool("unshare"), *alone, tool("sh"), "-c", NO_LINKS, "agp-no-links", tool("setpriv"))
+    return (*before, *sealed, "--")
+
+
+def _kind(bind: Bind, directories: frozenset[str]) -> Literal["directory", "file", "no_links"]:
+    if not bind.follow:
+        return "no_links"
+    return "directory" if bind.source in directories else "file"
 
 
 def _below_stage(mask: Bind, staged: tuple[Staged, ...]) -> str:

@@ -107,7 +107,8 @@ def build_view(plan: LaunchPlan, seats: ViewSeats, places: PlacesPlan) -> ViewCo
                 for host, inside, writable in plan.home_files
             ),
             Bind(source=_real(seats.ask_directory), target=ASK_IN_VIEW),
-            Bind(source=places.workspace, target=places.workspace, writable=True),
+            # Attack: a call flips a link between our look at a path and the harness's own.
+            _unfollowed(places.workspace),
         ),
         masks=mask_binds(places),
         environment=plan.environment,
@@ -125,10 +126,15 @@ def prepare_home(path: Path, who: RunAs) -> None:
         os.chown(path, who.uid, who.gid)
 
 
+def _unfollowed(workspace: str) -> Bind:
+    return Bind(source=workspace, target=workspace, writable=True, follow=False)
+
+
 def _shared(seats: ViewSeats) -> tuple[Bind, ...]:
     if seats.session_tmp is None:
         return ()
-    return (Bind(source=_real(seats.session_tmp), target=TMP_IN_VIEW, writable=True),)
+    real = _real(seats.session_tmp)
+    return (Bind(source=real, target=TMP_IN_VIEW, writable=True, follow=False),)
 
 
 def prepare_tmp(path: Path, who: RunAs) -> None:

@@ -256,6 +256,38 @@ def test_a_link_planted_in_the_shared_tmp_is_judged_by_where_it_leads() -> None:
         ]
 
 
+def test_no_link_that_a_call_plants_leads_the_harness_anywhere() -> None:
+    """A call turns it between AGP's look and the harness's open: none is followed there."""
+    plant = "ln -s README.md here; ln -s /home/agent/.claude.json away; ln -s /home/agent /tmp/home"
+    with house() as made:
+        made.policy(*OPEN)
+        here, away = made.repo / "here", made.repo / "away"
+        run = made.claude(
+            say(
+                bash(f"{plant}; cat here > seen"),
+                call("Read", file_path=str(here)),
+                call("Write", file_path=str(away), content="x"),
+                call("Read", file_path=str(made.repo / "README.md")),
+                bash("sleep 4242"),
+                "done",
+            )
+        )
+        until(lambda: of_view(made, SLEEPS), "the call did not begin")
+
+        for path in (str(here), str(away), "/tmp/home/.claude.json"):
+            assert "symbolic links" in in_harness_view(made, "cat", path).stderr, path
+        assert in_harness_view(made, "cat", "/home/agent/.claude.json").returncode == 0
+        assert (made.repo / "seen").read_text() == (made.repo / "README.md").read_text()
+        decided = [(d["tool"], d["decision"], d["rule_id"]) for d in made.payloads("call.decided")]
+        assert decided[1:3] == [
+            ("Read", "deny", "path-through-link"),
+            ("Write", "deny", "persistence"),
+        ]
+        assert decided[3][:2] == ("Read", "allow")
+        assert str(made.repo / "README.md") in made.payloads("call.decided")[1]["reason"]
+        run.kill()
+
+
 SLEEPS = b"sleep\x004242"
 SHIM = b"/usr/bin/python3\0-I\0-S\0/opt/agp/agp-call"
 
