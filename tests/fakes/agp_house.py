@@ -288,7 +288,17 @@ class House:
         if self.daemon_pid() is not None:
             self.kill_daemon()
         self.await_no_view()
-        shutil.rmtree(self.place)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove everything; a daemon that is just ending by itself takes files away meanwhile."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.place.exists():
+            try:
+                shutil.rmtree(self.place)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
 
 
 def _pids() -> list[int]:

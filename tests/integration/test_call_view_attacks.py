@@ -325,8 +325,10 @@ def test_a_call_ends_with_its_launcher() -> None:
 def test_a_call_survives_its_daemon_within_the_grace_and_its_end_is_journaled_once() -> None:
     with house() as made:
         made.policy(*OPEN)
-        run = made.claude(say(bash("while [ ! -e go ]; do sleep 0.1; done; echo over"), "done"))
-        made.await_event("execution.started")
+        waits = "touch begun; while [ ! -e go ]; do sleep 0.1; done; echo over"
+        run = made.claude(say(bash(waits), "done"))
+        # Not merely journaled: one whose launcher has not heard of its start is never begun.
+        until((made.repo / "begun").exists, "the call did not begin")
         made.kill_daemon()
         (made.repo / "go").touch()
         subprocess.Popen(
