@@ -19,6 +19,7 @@ from agp.contracts.base import Contract
 from agp.contracts.git import GIT_ENVIRONMENT
 from agp.errors import RunRefused
 from agp.sandbox.host import our_etc, system_binds
+from agp.sandbox.limits import PROCESSES
 from agp.sandbox.profile import HOME_IN_VIEW, INTERPRETER, Bind, OurFile, ViewSpec
 from agp.sandbox.spawn import HANDBACK, LIFELINE, REPORT
 from agp.sandbox.view import (
@@ -156,7 +157,8 @@ def _forwarder(seats: CallSeats, egress: str | None) -> tuple[OurFile, ...]:
 def _guard(egress: str | None) -> tuple[str, ...]:
     """A watch comes first; the placeholders count among a view's first words only."""
     network = "no" if egress is None else "yes"
-    return (INTERPRETER, "-I", "-S", "-c", _GUARD, LIFELINE, REPORT, HANDBACK, network)
+    ours = (LIFELINE, REPORT, HANDBACK, network, str(PROCESSES))
+    return (INTERPRETER, "-I", "-S", "-c", _GUARD, *ours)
 
 
 def _relayed(argv: tuple[str, ...], egress: str | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from agp.contracts.policy import Grade
 from agp.contracts.sandbox import ExecRequest, ExecResult, PreflightReport
 from agp.errors import NotBuilt, RunRefused
 from agp.sandbox.host import RunAs, check_workspace, our_etc, run_as, system_binds
+from agp.sandbox.limits import PROCESSES
 from agp.sandbox.places import PlacesPlan, plan_places
 from agp.sandbox.preflight import Outside, prove
 from agp.sandbox.profile import INTERPRETER, Bind, ViewSpec, digest_of
@@ -38,6 +39,7 @@ _GUARD: Final = (
     (Path(__file__).parent / "guard.py").read_text(encoding="utf-8"),
     LIFELINE,
     REPORT,
+    str(PROCESSES),
 )
 ENVIRONMENT: Final = (
     *GIT_ENVIRONMENT,

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes.views import ROOT, as_owner
 
-FILES = ("view", "attacks", "seccomp", "local", "preflight", "claude")
+FILES = ("view", "attacks", "seccomp", "local", "limits", "preflight", "claude")
 
 
 @pytest.mark.slow
