@@ -83,16 +83,15 @@ def parse_typed(asked: TypedAsked, data: bytes) -> Typed:
     Raises:
         FrameRefused: it is no text, or holds what no shell is given.
     """
+    size = asked.directory_bytes
     try:
-        text = data.decode("utf-8")
+        typed = Typed(data[:size].decode("utf-8"), data[size:].decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FrameRefused("what was typed is not UTF-8") from error
-    if "\0" in text:
-        raise FrameRefused("what was typed holds a NUL")
-    directory = data[: asked.directory_bytes].decode("utf-8", "replace")
-    typed = Typed(directory, text[len(directory) :])
-    if format_typed(typed) != format_asked(asked) + data or not directory.startswith("/"):
+    if len(data) != size + asked.command_bytes or not typed.directory.startswith("/"):
         raise FrameRefused("this is not how a typed command is asked for")
+    if b"\0" in data:
+        raise FrameRefused("what was typed holds a NUL")
     return typed
 
 
