@@ -200,6 +200,7 @@ class CallDesk:
                 argv=shell_argv(started.command),
                 cwd=started.cwd,
                 egress=egress,
+                network=started.network,
             )
 
         await self._run(stream, started, spec)
@@ -228,6 +229,7 @@ class CallDesk:
                 argv=server.argv,
                 cwd=self._places.workspace,
                 egress=egress,
+                network=server.egress,
                 shown=server.outside_system,
                 environment=tuple(
                     (n, os.environ[n]) for n in server.environment if n in os.environ
@@ -247,14 +249,21 @@ class CallDesk:
         """Run what was begun; its end is journaled before the shim hears of it."""
         run = CallRun()
 
+        sending = anyio.Lock()
+
         async def send(name: StreamName, data: bytes) -> None:
-            await stream.send(format_frame("o" if name == "stdout" else "e", data))
+            async with sending:
+                await stream.send(format_frame("o" if name == "stdout" else "e", data))
+
+        async def tell(words: str) -> None:
+            """Say it beside the call's own errors; it is no part of what the call wrote."""
+            await send("stderr", f"{words}\n".encode("utf-8", "replace"))
 
         async def feed(sink: ByteSendStream | None) -> None:
             await _until_gone(stream, sink)
 
         try:
-            async with call_egress(self._lease, started.network) as egress:
+            async with call_egress(self._lease, started.network, tell) as egress:
                 view = await anyio.to_thread.run_sync(spec, egress)
                 workspace = self._places.workspace
                 await run_call(

@@ -106,12 +106,14 @@ def build_call_view(  # noqa: PLR0913 - one argument for each thing that a call 
     argv: tuple[str, ...],
     cwd: str,
     egress: str | None = None,
+    network: tuple[str, ...] = (),
     shown: tuple[str, ...] = (),
     environment: tuple[tuple[str, str], ...] = (),
 ) -> ViewSpec:
     """Say what one call sees. Changes nothing.
 
-    `egress` is the host directory of this call's proxy socket; `shown` are files that this call
+    `egress` is the host directory of this call's proxy socket, behind which lie the `host:port`
+    names of `network`; `shown` are files that this call
     alone sees, read-only, at their own place.
     """
     system, links = system_binds()
@@ -130,19 +132,26 @@ def build_call_view(  # noqa: PLR0913 - one argument for each thing that a call 
             Bind(source=places.workspace, target=places.workspace, writable=True),
         ),
         masks=mask_binds(places),
-        environment=_environment((*seats.environment, *environment), egress),
+        environment=_environment((*seats.environment, *environment), egress, network),
         cwd=cwd,
         argv=(*_guard(egress), *_relayed(argv, egress)),
     )
 
 
 def _environment(
-    given: tuple[tuple[str, str], ...], egress: str | None
+    given: tuple[tuple[str, str], ...], egress: str | None, network: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
+    """Lead every client to the proxy, but not to what the call itself serves on its own loopback.
+
+    A loopback address that was granted is the host's; `localhost` the proxy never dials.
+    """
     whole = dict(_ENVIRONMENT) | dict(given)
     if egress is not None:
         proxy = f"http://127.0.0.1:{_PROXY_PORT}"
-        whole |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+        names = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
+        granted = {target.rpartition(":")[0].strip("[]") for target in network}
+        own = ",".join(("localhost", *(a for a in ("127.0.0.1", "::1") if a not in granted)))
+        whole |= dict.fromkeys(names, proxy) | {"NO_PROXY": own, "no_proxy": own}
     return tuple(sorted(whole.items()))
 
 

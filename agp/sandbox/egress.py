@@ -21,7 +21,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from agp.errors import OverLimit, Refusal, Unauthorised, Unavailable
-from agp.sandbox.connect import MAX_HEAD, Target, parse_connect
+from agp.sandbox.connect import MAX_HEAD, Opening, Target, open_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -119,11 +119,17 @@ class ModelRelay:
 
 
 class ConnectProxy:
-    """Answers CONNECT for the session's targets and refuses everything else."""
+    """Answers CONNECT for the session's targets and refuses everything else.
 
-    def __init__(self, socket_path: str, egress: Egress) -> None:
+    `read` says what else is served besides CONNECT; the targets stay the same.
+    """
+
+    def __init__(
+        self, socket_path: str, egress: Egress, read: Callable[[bytes], Opening] = open_tunnel
+    ) -> None:
         self._socket_path = socket_path
         self._egress = egress
+        self._open = read
 
     async def serve(
         self, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -135,7 +141,7 @@ class ConnectProxy:
         said = "-"
         try:
             head, rest = await _read_head(client)
-            target = parse_connect(head)
+            target, answer, first = self._open(head)
             said = str(target)
             if target not in self._egress.allowed:
                 raise Unauthorised("this target is not in the session's egress")
@@ -147,9 +153,10 @@ class ConnectProxy:
             await _answer(client, error)
             return
         async with upstream:
-            await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            if rest:
-                await upstream.send(rest)
+            if answer:
+                await client.send(answer)
+            if first or rest:
+                await upstream.send(first + rest)
             await _splice(client, upstream)
 
 

@@ -1,4 +1,4 @@
-"""The CONNECT head: one reading only."""
+"""The head of a proxy request: one reading only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agp.errors import ConfigurationError, MessageRefused
-from agp.sandbox.connect import Target, format_connect, parse_connect, parse_egress, parse_target
+from agp.sandbox.connect import (
+    Target,
+    format_connect,
+    open_tunnel,
+    open_tunnel_or_plain,
+    parse_connect,
+    parse_egress,
+    parse_target,
+)
 
 BAD_HEADS = {
     "another method": b"GET example.org:443 HTTP/1.1",
@@ -75,3 +83,81 @@ def test_a_configured_target_that_is_not_one_is_an_error_that_names_it() -> None
     with pytest.raises(ConfigurationError) as caught:
         parse_egress(("api.example.org:443", "https://x"))
     assert caught.value.where == "https://x"
+
+
+PLAIN = {
+    "a name": (b"http://Example.org", "example.org:80", b"/", b"Example.org"),
+    "a port": (
+        b"http://example.org:8080/a?b=c",
+        "example.org:8080",
+        b"/a?b=c",
+        b"example.org:8080",
+    ),
+    "a question": (b"http://127.0.0.1:9?x", "127.0.0.1:9", b"/?x", b"127.0.0.1:9"),
+    "version six": (b"http://[::1]/", "[::1]:80", b"/", b"[::1]"),
+}
+
+
+@pytest.mark.parametrize(("url", "target", "path", "host"), PLAIN.values(), ids=PLAIN.keys())
+def test_a_plain_request_names_its_target_and_is_the_server_s_own_then(
+    url: bytes, target: str, path: bytes, host: bytes
+) -> None:
+    """What the proxy writes stands in it once, whatever the client wrote there."""
+    lines = (
+        b"Host: elsewhere\r\nAccept: */*\r\nConnection: keep-alive\r\nProxy-Connection: keep-alive"
+    )
+    body = b"Content-Length: 3"
+    opening = open_tunnel_or_plain(b"POST " + url + b" HTTP/1.1\r\n" + lines + b"\r\n" + body)
+    assert str(opening.target) == target
+    assert opening.answer == b""
+    assert opening.first == (
+        b"POST " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\nAccept: */*\r\n" + body
+        + b"\r\nConnection: close\r\n\r\n"
+    )  # fmt: skip
+
+
+BAD_PLAIN = {
+    "another scheme": b"GET https://example.org/ HTTP/1.1",
+    "a path alone": b"GET / HTTP/1.1",
+    "userinfo": b"GET http://good.example@127.0.0.1/ HTTP/1.1",
+    "a fragment": b"GET http://example.org/#x HTTP/1.1",
+    "no host": b"GET http:///x HTTP/1.1",
+    "an empty port": b"GET http://example.org:/ HTTP/1.1",
+    "a backslash in the host": b"GET http://example.org\\@127.0.0.1/ HTTP/1.1",
+    "a short address": b"GET http://127.1/ HTTP/1.1",
+    "a control byte in the path": b"GET http://example.org/\x00 HTTP/1.1",
+    "a bare carriage return": b"GET http://example.org/ HTTP/1.1\r\nX: a\rHost: b",
+    "a small method": b"get http://example.org/ HTTP/1.1",
+    "a folded line": b"GET http://example.org/ HTTP/1.1\r\nX: y\r\n z",
+    "an address without its end": b"GET http://[::1/ HTTP/1.1",
+}
+
+
+@pytest.mark.parametrize("head", BAD_PLAIN.values(), ids=BAD_PLAIN.keys())
+def test_a_plain_request_that_two_readers_could_read_differently_is_refused(head: bytes) -> None:
+    with pytest.raises(MessageRefused):
+        open_tunnel_or_plain(head)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_open_one_target_with_one_head_or_nothing(head: bytes) -> None:
+    for tried in (head, b"GET http://" + head, b"GET http://a" + head + b" HTTP/1.1"):
+        try:
+            opening = open_tunnel_or_plain(tried)
+        except MessageRefused:
+            continue
+        assert parse_target(str(opening.target)) == opening.target
+        assert opening.first.count(b"\r\n\r\n") == (0 if opening.answer else 1)
+
+
+@given(st.binary(max_size=200))
+def test_a_tunnel_is_read_as_ever(head: bytes) -> None:
+    """What serves plain requests too gives CONNECT no second reading."""
+    tried = b"CONNECT " + head
+    try:
+        opening = open_tunnel(tried)
+    except MessageRefused:
+        with pytest.raises(MessageRefused):
+            open_tunnel_or_plain(tried)
+        return
+    assert open_tunnel_or_plain(tried) == opening
