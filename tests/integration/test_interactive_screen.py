@@ -143,7 +143,10 @@ def test_what_no_hook_decides_is_blocked_or_named(home: House) -> None:
     assert any(what == "mode_changed" and "from default" in str(detail) for what, detail in seen)
     assert "TOPSECRET" not in str([r.body for r in model.requests])
     assert "PLAINTEXT" in str([r.body for r in model.requests]), "a mention does reach the model"
-    settings = home.payloads("call.decided")
+    decided = home.payloads("call.decided")
+    (typed,) = [c for c in decided if c["tool_use_id"].startswith("typed-")]
+    assert "sk-ant-dummy" not in str(typed), "redacted"
+    settings = [c for c in decided if c is not typed]
     assert [c["decision"] for c in settings] == ["deny", "deny"]
     assert settings[0]["rule_id"] == "no-secret"
     assert home.kinds("coverage.violated") == []

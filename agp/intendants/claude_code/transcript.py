@@ -1,7 +1,7 @@
 """Claude Code's own transcript, as far as it shows what no hook decides.
 
-Lines of JSON that the harness appends below its HOME. They are the only trace of a `!command` that
-a person typed, and they say which calls have a result. They are `reported_by: harness`: code beside
+Lines of JSON that the harness appends below its HOME. They say what the harness took
+for a `!command` that a person typed, and which calls have a result. They are `reported_by: harness`: code beside
 the harness can forge and remove them, so they prove no absence. What is not understood is nothing.
 
 Source: measured with 2.1.329 (ADR 0014).
@@ -32,7 +32,7 @@ class Told(NamedTuple):
     """What one line of a transcript tells."""
 
     shell: str = ""
-    """A command that a person typed behind `!`; it ran without any hook."""
+    """A command that a person typed behind `!`; no hook saw it."""
     asked: Executed | None = None
     """A call that the model asked for."""
     executed: str = ""
