@@ -70,6 +70,7 @@ MAX_CALLS: Final = 64
 """Calls and servers of one session that run at once."""
 _ASK_S: Final = 10.0
 """For a shim to say what it asks for."""
+_AGAIN_S: Final = 0.2
 _TELL_S: Final = 5.0
 """For telling the daemon how a call ended, while the session itself ends."""
 _GONE: Final = (BrokenResourceError, ClosedResourceError, EndOfStream)
@@ -170,10 +171,11 @@ class CallDesk:
         async def watch() -> None:
             await _until_gone(stream, None)
             gone.set()
+            withdrawal = self._args(WithdrawCall, nonce=nonce)
             with suppress(AgpError):
-                await self._lease.ask(
-                    ControlOp.CALL_WITHDRAW, self._args(WithdrawCall, nonce=nonce)
-                )
+                while not (await self._lease.ask(ControlOp.CALL_WITHDRAW, withdrawal))["found"]:
+                    # It overtook what it withdraws; once that is answered, this is cancelled.
+                    await anyio.sleep(_AGAIN_S)
 
         failure: AgpError | None = None
         async with anyio.create_task_group() as tasks:

@@ -137,9 +137,10 @@ class CallOperations:
         """Stop deciding what was typed: nobody waits; what has begun is ended by `call.end`."""
         said = read_args(WithdrawCall, args)
         self._mine(said)
-        if (waiting := self._typed.get((said.session_id, said.nonce))) is not None:
+        waiting = self._typed.get((said.session_id, said.nonce))
+        if waiting is not None:
             waiting.cancel()
-        return {}
+        return {"found": waiting is not None}
 
     async def end(self, args: Reply, _: ControlConnection) -> Reply:
         """Write down how it ended."""

@@ -1,8 +1,9 @@
 """Claude Code's own transcript, as far as it shows what no hook decides.
 
 Lines of JSON that the harness appends below its HOME. They say what the harness took
-for a `!command` that a person typed, and which calls have a result. They are `reported_by: harness`: code beside
-the harness can forge and remove them, so they prove no absence. What is not understood is nothing.
+for a `!command` that a person typed, and which calls have a result. They are `reported_by:
+harness`: code beside the harness can forge and remove them, so they prove no absence. What is not
+understood is nothing.
 
 Source: measured with 2.1.329 (ADR 0014).
 """
