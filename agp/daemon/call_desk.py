@@ -51,7 +51,7 @@ from agp.gateway.call_wire import (
 )
 from agp.gateway.limits import AskLimits, TokenBucket
 from agp.sandbox.call_run import CallRun, StreamName, run_call
-from agp.sandbox.call_view import CallSeats, build_call_view, shell_argv
+from agp.sandbox.call_view import CallSeats, build_call_view, server_seats, shell_argv
 from agp.sandbox.profile import ViewSpec, digest_of
 from agp.sandbox.seccomp import filter_program
 
@@ -71,6 +71,7 @@ MAX_CALLS: Final = 64
 _ASK_S: Final = 10.0
 """For a shim to say what it asks for."""
 _AGAIN_S: Final = 0.2
+"""After a withdrawal that overtook what it withdraws; it ends with that one's answer."""
 _TELL_S: Final = 5.0
 """For telling the daemon how a call ended, while the session itself ends."""
 _GONE: Final = (BrokenResourceError, ClosedResourceError, EndOfStream)
@@ -173,8 +174,10 @@ class CallDesk:
             gone.set()
             withdrawal = self._args(WithdrawCall, nonce=nonce)
             with suppress(AgpError):
-                while not (await self._lease.ask(ControlOp.CALL_WITHDRAW, withdrawal))["found"]:
-                    # It overtook what it withdraws; once that is answered, this is cancelled.
+                while True:
+                    said = await self._lease.ask(ControlOp.CALL_WITHDRAW, withdrawal)
+                    if said["found"]:
+                        return
                     await anyio.sleep(_AGAIN_S)
 
         failure: AgpError | None = None
@@ -225,7 +228,7 @@ class CallDesk:
         def spec(egress: str | None) -> ViewSpec:
             check_unchanged(server)  # after the decision, as near to the start as it can be
             return build_call_view(
-                self._seats,
+                server_seats(self._seats, server.name),
                 self._places,
                 self._who,
                 argv=server.argv,
