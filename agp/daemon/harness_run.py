@@ -35,7 +35,7 @@ from agp.intendants.claude_code.stream import (
     hooks_alive,
     reconcile,
 )
-from agp.sandbox.call_view import CallSeats
+from agp.sandbox.call_view import CallSeats, prepare_servers
 from agp.sandbox.host import run_as
 from agp.sandbox.places import PlacesPlan, plan_places
 from agp.sandbox.view import (
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 _LINE_LIMIT: Final = 64 * 1024 * 1024
 _STDERR_KEPT: Final = 4000
 CALL_HOME: Final = "call-home"
+SERVERS: Final = "servers"
 _GRACE_S: Final = 5.0
 """Between the harness's last line and its end."""
 
@@ -122,6 +123,8 @@ class HarnessRun:
         prepare_home(session / "home/tmp", who)
         prepare_home(session / CALL_HOME, who)
         prepare_tmp(session / "tmp", who)
+        names = tuple(server.name for server in self._planned.servers)
+        prepare_servers(session / SERVERS, names, who)
         seats = ViewSeats(
             agp_home=str(self._home.root),
             session_home=str(session / "home"),
@@ -140,6 +143,7 @@ class HarnessRun:
             agp_home=str(self._home.root),
             call_home=str((session / CALL_HOME).resolve()),
             session_tmp=str((session / "tmp").resolve()),
+            servers=str((session / SERVERS).resolve()),
             forwarder=shipped("hooks/agp-forward").read_bytes(),
             carried=None if launch is None else _carried(launch.files, session / "carried"),
             toolchains=self._config.toolchains,

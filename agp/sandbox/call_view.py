@@ -1,9 +1,10 @@
 """A call's own view: what a granted shell call, or an MCP server, sees of the machine.
 
 Grade `confined`. The workspace with the harness view's masks, the system read-only, the toolchains,
-a HOME and a /tmp that belong to the session and outlive the call. Not the harness: its HOME, login,
-process, memory, sockets and settings do not exist here, nor does another call's view. No network,
-unless the granted call names what it connects to: then one proxy, which dials exactly that.
+a HOME and a /tmp that belong to all calls of the session, or to one server alone, and outlive it.
+Not the harness: its HOME, login, process, memory, sockets and settings do not exist here, nor does
+another call's view. No network, unless the granted call names what it connects to: then one proxy,
+which dials exactly that.
 
 Source: system.md §9; ADR 0013.
 """
@@ -26,6 +27,8 @@ from agp.sandbox.view import (
     CARRIED_IN_VIEW,
     TMP_IN_VIEW,
     mask_binds,
+    prepare_home,
+    prepare_tmp,
     scratch_beside_tmp,
     toolchain_binds,
 )
@@ -75,11 +78,38 @@ class CallSeats(Contract):
     """What every view of the session has as /tmp."""
     forwarder: bytes
     """The content of `hooks/agp-forward`, for calls with network."""
+    servers: str | None = None
+    """Where each MCP server has a HOME and a /tmp of its own; see `prepare_servers`."""
     carried: str | None = None
     """A directory with what was carried for the harness: a skill's scripts are run by calls."""
     toolchains: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     """Besides ours: git identity and what the operator handed over, no login."""
+
+
+def prepare_servers(place: Path, names: tuple[str, ...], who: RunAs) -> None:
+    """Make a HOME and a /tmp for each MCP server of a session; the place must not exist yet."""
+    place.mkdir(mode=0o700)
+    for name in names:
+        (place / name).mkdir(mode=0o700)
+        prepare_home(place / name / "home", who)
+        prepare_tmp(place / name / "tmp", who)
+
+
+def server_seats(seats: CallSeats, name: str) -> CallSeats:
+    """Give one MCP server a HOME and a /tmp that no call writes.
+
+    Attack: while a person thinks about the server's start, a quiet call leaves a `usercustomize.py`
+    or an `.npmrc` in the HOME that both have; the approved, hashed program then loads it.
+
+    Raises:
+        RunRefused: the session has no place for servers.
+    """
+    if seats.servers is None:
+        raise RunRefused("this session has no place for MCP servers")
+    own = Path(seats.servers) / name
+    mine = {"call_home": str(own / "home"), "session_tmp": str(own / "tmp")}
+    return CallSeats.model_validate(dict(seats) | mine)
 
 
 def shell_argv(command: str) -> tuple[str, ...]:
