@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +49,7 @@ class PlayedLease:
         )
         self._refuse = refuse
         self.ends: list[EndCall] = []
+        self.asked, self.withdrawn = anyio.Event(), anyio.Event()
         self.notes: list[str] = []
 
     def claim(self) -> dict[str, str]:
@@ -61,6 +62,12 @@ class PlayedLease:
         if op is ControlOp.CALL_END:
             self.ends.append(args)
             return {}
+        if op is ControlOp.CALL_WITHDRAW:
+            self.withdrawn.set()
+            return {"found": True}
+        if op is ControlOp.CALL_TYPED and args.command == "touch too-late":
+            self.asked.set()
+            await self.withdrawn.wait()
         if self._refuse:
             raise Unauthorised("AGP granted no such call")
         return write_value(self._started)
@@ -92,10 +99,12 @@ def _accept(server: socket.socket) -> None:
             return
 
 
-def run(
-    place: Path, command: str, *, network: tuple[str, ...] = (), refuse: bool = False
-) -> tuple[subprocess.CompletedProcess[bytes], PlayedLease]:
-    """Ask for one call with the real shim, as the view's user; give what it said and did."""
+Asks = Callable[[list[str], dict[str, Any]], Awaitable[Any]]
+"""Starts the shim: its words without the kind, and whose process it is."""
+
+
+def served(place: Path, lease: Any, ask: Asks) -> Any:
+    """Serve one desk while somebody asks it with the real shim, as the view's user."""
     who = run_as(str(place / "repo"))
     prepare_home(place / "call-home", who)
     prepare_tmp(place / "tmp", who)
@@ -106,28 +115,38 @@ def run(
         forwarder=(ROOT / "hooks/agp-forward").read_bytes(),
     )
     places = plan_places(str(place / "repo"))
-    lease: Any = PlayedLease(place, command, network, refuse)
     shim = (ROOT / "hooks/agp-call").read_text()
     words = ["/usr/bin/python3", "-I", "-S", "-c", shim, str(place / f"run/ask/{SOCKET_NAME}")]
 
-    async def serve() -> subprocess.CompletedProcess[bytes]:
+    async def serve() -> Any:
         async with anyio.create_task_group() as tasks:
             await tasks.start(CallDesk(lease, seats, places, who, ()).serve)
-            given = {"user": who.uid} if who.staged else {}
-            done = await anyio.run_process(
-                ["/bin/sh", "-c", 'exec "$@" 3>/dev/null', "sh", *words, "call", NAME],
-                check=False,
-                cwd="/",
-                **given,
-            )
+            said = await ask(words, {"user": who.uid} if who.staged else {})
             tasks.cancel_scope.cancel()
-        return done
+        return said
 
     create(places)
     try:
-        return anyio.run(serve), lease
+        return anyio.run(serve)
     finally:
         remove_created(places)
+
+
+def run(
+    place: Path, command: str, *, network: tuple[str, ...] = (), refuse: bool = False
+) -> tuple[subprocess.CompletedProcess[bytes], PlayedLease]:
+    """Ask for one call; give what the shim said and what the daemon was told."""
+    lease = PlayedLease(place, command, network, refuse)
+
+    async def ask(words: list[str], given: dict[str, Any]) -> subprocess.CompletedProcess[bytes]:
+        return await anyio.run_process(
+            ["/bin/sh", "-c", 'exec "$@" 3>/dev/null', "sh", *words, "call", NAME],
+            check=False,
+            cwd="/",
+            **given,
+        )
+
+    return served(place, lease, ask), lease
 
 
 def test_a_call_reaches_exactly_what_it_was_granted(place: Path, port: int) -> None:
@@ -164,3 +183,32 @@ def test_a_call_that_cannot_be_started_is_a_refusal_and_journaled_as_one(place: 
     assert done.returncode == 126
     assert b"longer than a shell takes" in done.stderr
     assert [(end.exit_code, bool(end.error)) for end in lease.ends] == [(None, True)]
+
+
+def test_what_was_typed_and_is_granted_when_nobody_waits_any_more_does_not_run(
+    place: Path,
+) -> None:
+    """The shim is gone while a person thinks; the answer comes in the same moment."""
+    lease = PlayedLease(place, "touch too-late", (), refuse=False)
+
+    async def ask(words: list[str], given: dict[str, Any]) -> None:
+        typed = str(place / "repo").encode(), b"touch too-late"
+        shim = await anyio.open_process(
+            [*words, "typed", ".".join(str(len(part)) for part in typed)], cwd="/", **given
+        )
+        assert shim.stdin is not None
+        await shim.stdin.send(b"".join(typed))
+        await shim.stdin.aclose()
+        with anyio.fail_after(20):
+            await lease.asked.wait()
+            shim.kill()
+            await lease.withdrawn.wait()
+            while not lease.ends:  # noqa: ASYNC110 - the desk tells nobody
+                await anyio.sleep(0.01)
+        await shim.aclose()
+
+    served(place, lease, ask)
+    assert [(end.exit_code, end.error) for end in lease.ends] == [
+        (None, "whoever waited for it was gone, so its view was ended")
+    ]
+    assert not (place / "repo/too-late").exists()
