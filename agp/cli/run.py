@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 from collections import Counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _EFFECT_WIDTH = 160
 """Characters of the effects in a summary row; the journal has all of them."""
 _REASON_WIDTH = 100
+_LINE = 2000
+"""Characters of a line that can be pasted."""
 _COLOUR_OF = {
     "allowed": "green",
     "granted": "green",
@@ -263,8 +266,24 @@ def summary_lines(request: RunRequest, summary: RunSummary, output: Output) -> l
         f"  journal  {summary.events} events in the log, {verified} (agp verify)",
         f"  session  {summary.session_id}, grade {summary.grade.value}, {seconds:.1f} s",
         f"  outcome  {output.paint(end, colour)}, exit {summary.exit_code}",
-        *([f"  go on    agp run -- --resume {summary.resume}"] if summary.resume else []),
+        *([f"  go on    {going_on(request, summary.resume)}"] if summary.resume else []),
     ]
+
+
+def going_on(request: RunRequest, conversation: str) -> str:
+    """Spell the line that goes on with a conversation, as this run was started; it can be pasted.
+
+    Observe mode is not in it: it is chosen anew for each run.
+    """
+    words = ["agp", "run", "--repo", request.repo]
+    if request.task and not request.interactive:
+        words += ["--task", "go on"]
+    for option, value in (("--model-url", request.model_url), ("--model", request.model)):
+        words += [] if value is None else [option, value]
+    words += [word for name in request.pass_environment for word in ("--pass-env", name)]
+    words += [word for name in request.carry for word in ("--carry", name)]
+    words += ["--unsafe-harness-version"] if request.unsafe_harness_version else []
+    return visible(shlex.join([*words, "--", "--resume", conversation]), limit=_LINE)
 
 
 def _observed(request: RunRequest, count: int, output: Output) -> list[str]:

@@ -59,6 +59,10 @@ def visible(text: str, *, limit: int = 4000) -> str:
     return _show(text, limit, newline="\\n")
 
 
+_LONG = 200
+"""Characters; from here on a text may be a mark longer than its limit, where that shows it all."""
+
+
 def visible_lines(text: str, *, limit: int = 4000) -> tuple[str, ...]:
     """Show untrusted text keeping its line breaks; each line is then as `visible` shows it.
 
@@ -78,6 +82,10 @@ def _show(text: str, limit: int, *, newline: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     around = newline if newline == "\n" else " "
     mark = f"{around}⟪{left_out} characters left out, sha256 {digest}⟫{around}"
+    if limit >= _LONG and left_out <= len(mark):
+        whole = "".join(_units(text, newline))
+        if len(whole) <= limit + len(mark):
+            return whole  # a mark that takes more room than what it stands for helps nobody
     return "".join((*head, mark, *tail))
 
 

@@ -148,6 +148,7 @@ class Attached:
             allowed_uids=frozenset({os.geteuid()}),
             on_refused=lambda because: self._count(because.value),
             limits=LIMITS,
+            mode=0o600,
         )
         async with anyio.create_task_group() as group:
             await group.start(listener.serve)

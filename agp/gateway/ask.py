@@ -101,7 +101,7 @@ class AskListener:
     undo itself when it is cancelled.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each fact
         self,
         path: Path,
         handler: AskHandler,
@@ -109,8 +109,10 @@ class AskListener:
         on_refused: Callable[[RefusedBecause], None],
         allowed_uids: frozenset[int] | None = None,
         limits: AskLimits | None = None,
+        mode: int = 0o666,
     ) -> None:
         self._path = path
+        self._mode = mode
         self._handler = handler
         self._on_refused = on_refused
         self._allowed_uids = allowed_uids
@@ -125,7 +127,7 @@ class AskListener:
         Raises:
             ConfigurationError: the socket cannot be bound.
         """
-        address = bind(self._path, 0o666)
+        address = bind(self._path, self._mode)
         try:
             listener = await SocketListener.from_socket(address.socket)
             async with listener, create_task_group() as group:

@@ -9,7 +9,7 @@ import pytest
 
 from agp.cli.login import without_login
 from agp.cli.output import Output
-from agp.cli.run import summary_lines
+from agp.cli.run import going_on, summary_lines
 from agp.contracts.base import RuleId, SessionId
 from agp.contracts.control import CallStory, RunOutcome, RunRequest, RunSummary
 from agp.contracts.policy import Grade
@@ -152,3 +152,22 @@ def test_what_an_agent_wrote_stays_on_its_line() -> None:
     assert "\x1b" not in text
     assert "\r" not in text
     assert text.count("\n") == told(summary(story("denied", "r", "z"))).count("\n")
+
+
+def test_the_line_that_goes_on_starts_what_was_started() -> None:
+    """Pasted elsewhere it must find the same workspace, model and login."""
+    request = RunRequest(
+        intendant="claude-code",
+        task="make it",
+        repo="/home/you/my project",
+        model_url="http://127.0.0.1:8000",
+        pass_environment=("ANTHROPIC_API_KEY",),
+        carry=("memory",),
+        observe=True,
+    )
+    assert going_on(request, "0d1f") == (
+        "agp run --repo '/home/you/my project' --task 'go on' --model-url http://127.0.0.1:8000"
+        " --pass-env ANTHROPIC_API_KEY --carry memory -- --resume 0d1f"
+    )
+    screen = RunRequest(intendant="claude-code", repo="/src/a", interactive=True)
+    assert going_on(screen, "0d1f") == "agp run --repo /src/a -- --resume 0d1f"

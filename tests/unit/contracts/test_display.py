@@ -98,3 +98,11 @@ def test_a_huge_text_costs_what_is_shown_of_it():
     began = time.perf_counter()
     visible("\x1b" * 8_388_608, limit=4000)
     assert time.perf_counter() - began < 0.5
+
+
+def test_a_mark_never_replaces_less_than_it_takes_itself():
+    """Forty-five characters in the place of eight left a sentence unreadable."""
+    text = "a " * 102
+
+    assert visible(text, limit=200) == text
+    assert "⟪" in visible(text * 2, limit=200)
