@@ -8,6 +8,7 @@ and the login is never opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -51,6 +52,9 @@ _MOST_IMPORTS: Final = 200
 _IMPORT_DEPTH: Final = 5
 """As deep as the harness goes itself."""
 _FENCE: Final = re.compile(r"^\s*(```|~~~)")
+_MOST_REASONS: Final = 20
+_DEEPEST: Final = 32
+"""Directories below one another that are looked into, in a skill."""
 
 
 class _Seen(NamedTuple):
@@ -86,7 +90,7 @@ def look(  # noqa: PLR0913 - one argument for each fact
     parts = [*_own_parts(asked, theirs), *_project_parts(asked, repository)]
     planned = tuple((server.name, server.digest) for server in servers)
     fitting = _fitting(memories, left)
-    made = carried_set(fitting, tuple(parts), tuple(left), planned)
+    made = carried_set(fitting, tuple(parts), _few(left), planned)
     if {"login", "login-refresh"}.isdisjoint(asked):
         return made
     login = _login(home, asked, Path(workspace), view_uid, egress)
@@ -107,6 +111,13 @@ def _fitting(memories: list[Memory], left: list[str]) -> tuple[Memory, ...]:
         else:
             kept.append(memory)
     return tuple(kept)
+
+
+def _few(left: list[str]) -> tuple[str, ...]:
+    """Keep the first reasons, each once: a repository could cause any number."""
+    different = tuple(dict.fromkeys(left))
+    more = len(different) - _MOST_REASONS
+    return (*different[:_MOST_REASONS], *((f"and {more} more",) if more > 0 else ()))
 
 
 def told(names: tuple[str, ...], left: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,8 +167,9 @@ class _Theirs:
     def skills(self, named: frozenset[str] | None) -> Iterator[CarriedPart]:
         """Read all, or those named, of `~/.claude/skills`."""
         for directory in _entries(self.place / "skills", named, suffix=""):
-            files = _tree(directory.resolve(), lambda path: self._read(path, SIZE_LIMIT))
-            yield from _skill("my", directory.name, files, self.left)
+            if (top := _real(directory, self.left)) is not None:
+                files = _tree(top, lambda path: self._read(path, SIZE_LIMIT), self.left)
+                yield from _skill("my", directory.name, files, self.left)
 
     def agents(self, named: frozenset[str] | None) -> Iterator[CarriedPart]:
         """Read all, or those named, of `~/.claude/agents`."""
@@ -168,25 +180,24 @@ class _Theirs:
     def _import(self, named: str, beside: Path) -> _Seen | None:
         """Read an import that lies in the memory file's own directory, `~/.claude` or below."""
         path = self._home / named[2:] if named.startswith("~/") else beside / named
-        tops = (self.place.resolve(), beside)
-        real = path.resolve()
-        if not any(top == real.parent or top in real.parents for top in tops) or is_secret(
-            str(real)
-        ):
+        real, place = _real(path, self.left), _real(self.place, self.left)
+        tops = {beside} if place is None else {beside, place}
+        if real is None or tops.isdisjoint(real.parents) or is_secret(str(real)):
             return None
         return self._read(path, MEMORY_LIMIT)
 
     def _read(self, path: Path, limit: int) -> _Seen | None:
         """Read a file of the person's, links followed; never one that lies in the workspace."""
-        real = path.resolve()
+        real = _real(path, self.left)
+        if real is None:
+            return None
         if self._workspace == real or self._workspace in real.parents:
             self.left.append(f"{path}: it leads into the workspace")
             return None
         try:
             return _opened(os.open(real, _READING), real, limit, None)
         except OSError as error:
-            if path.is_symlink() or path.exists():
-                self.left.append(f"{path}: {error.strerror}")
+            self.left.append(f"{path}: {error.strerror}")
             return None
 
 
@@ -207,8 +218,9 @@ class _Repository:
 
     def skills(self) -> Iterator[CarriedPart]:
         for directory in _entries(self._root / ".claude/skills", None, suffix=""):
-            if self._root in directory.resolve().parents:
-                files = _tree(directory, lambda path: self._read(path, SIZE_LIMIT))
+            top = _real(directory, self._left)
+            if top is not None and self._root in top.parents:
+                files = _tree(directory, lambda path: self._read(path, SIZE_LIMIT), self._left)
                 yield from _skill("project", directory.name, files, self._left)
 
     def agents(self) -> Iterator[CarriedPart]:
@@ -217,9 +229,10 @@ class _Repository:
                 yield from _agent("project", path.stem, seen.content, self._left)
 
     def _import(self, named: str, beside: Path) -> _Seen | None:
-        if named.startswith("~/") or is_secret(os.path.realpath(beside / named)):
+        real = None if named.startswith("~/") else _real(beside / named, self._left)
+        if real is None or is_secret(str(real)):
             return None
-        return self._read(beside / named, MEMORY_LIMIT)
+        return self._read(real, MEMORY_LIMIT)
 
     def _read(self, path: Path, limit: int) -> _Seen | None:
         """Read a file of the workspace where it really lies, step by step without a link.
@@ -227,16 +240,16 @@ class _Repository:
         Attack: `CLAUDE.md -> /root/.ssh/id_ed25519`, or a link put there between look and open;
         root would read for the model what the view's user never could.
         """
-        real = path.resolve()
+        real = _real(path, self._left)
+        if real is None:
+            return None
         if self._root not in real.parents:
-            if path.is_symlink() or path.exists():
-                self._left.append(f"{path}: it leads out of the workspace")
+            self._left.append(f"{path}: it leads out of the workspace")
             return None
         try:
             return _opened(_open_below(self._root, real), real, limit, self._uid)
         except OSError as error:
-            if path.exists():
-                self._left.append(f"{path}: {error.strerror}")
+            self._left.append(f"{path}: {error.strerror}")
             return None
 
 
@@ -253,7 +266,7 @@ def _login(
         RunRefused: it is not there, not the view user's, not a plain file, or could be spent.
     """
     path = home / LOGIN_FILE
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     renewed = "login-refresh" in asked
     try:
         state = real.stat()
@@ -280,6 +293,25 @@ def _login(
 
 def _no_login(path: Path, why: str, fix: str) -> RunRefused:
     return RunRefused("the login cannot be handed over", where=str(path), why=why, fix=fix)
+
+
+def _real(path: Path, left: list[str]) -> Path | None:
+    """Ask the kernel where a path leads; None: nowhere, which is told where a name is there.
+
+    Attack: `CLAUDE.md -> CLAUDE.md`, a thousand links one behind another, or a name too long for
+    any file system. Each of Python's own ways to resolve or to look raises something else at one
+    of them, and a run would end in a traceback. Nothing is opened for reading.
+    """
+    try:
+        found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            return Path(f"/proc/self/fd/{found}").readlink()
+        finally:
+            os.close(found)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR} or os.path.lexists(path):
+            left.append(f"{path}: {error.strerror}")
+        return None
 
 
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -330,24 +362,40 @@ def _entries(place: Path, named: frozenset[str] | None, *, suffix: str) -> list[
         path
         for path in found
         if not path.name.startswith(".")
-        and (path.is_dir() if not suffix else path.suffix == suffix and path.is_file())
         and (named is None or path.name.removesuffix(suffix) in named)
+        and path.suffix == (suffix or path.suffix)
+        and (stat.S_ISREG if suffix else stat.S_ISDIR)(_mode(path))
     ]
 
 
-def _tree(top: Path, read: Callable[[Path], _Seen | None]) -> dict[str, bytes]:
-    """Read a skill's directory; hidden entries and links stay behind."""
+def _mode(path: Path) -> int:
+    """Look where a path leads; 0: nowhere that can be looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _tree(top: Path, read: Callable[[Path], _Seen | None], left: list[str]) -> dict[str, bytes]:
+    """Read a skill's directory; hidden entries and links stay behind, and what lies too deep."""
     found: dict[str, bytes] = {}
-    for place, directories, names in os.walk(top, followlinks=False):
+    walked = os.walk(top, onerror=lambda error: left.append(f"{top}: {error.strerror}"))
+    for count, (place, directories, names) in enumerate(walked):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
+        if directories and len(Path(place).parts) - len(top.parts) >= _DEEPEST:
+            left.append(f"{top}: what lies more than {_DEEPEST} directories deep")
+            directories.clear()
         for name in sorted(names):
             path = Path(place, name)
-            if name.startswith(".") or path.is_symlink():
+            if name.startswith(".") or os.path.islink(path):  # noqa: PTH114 - Path's may raise
                 continue
             if (seen := read(path)) is not None:
                 found[str(path.relative_to(top))] = seen.content
             if len(found) > MOST_FILES or sum(map(len, found.values())) > SIZE_LIMIT:
                 return found
+        if count > MOST_FILES:
+            left.append(f"{top}: what lies in more than {MOST_FILES} directories")
+            return found
     return found
 
 

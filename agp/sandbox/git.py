@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MOST_SUBMODULES = 256
 _READ_TIMEOUT_S = 10.0
+_POINTER_LIMIT = 8192
+"""Bytes read of a file that names a directory: twice the longest path."""
+_DEEPEST = 64
+"""Directories below one another in which submodules' git directories are looked for."""
 
 
 class GitDirectory(NamedTuple):
@@ -67,6 +71,7 @@ def inner_git_directories(modules: Path) -> Iterator[GitDirectory]:
     found = 0
     for here, directories, files in os.walk(modules, followlinks=False):
         if "HEAD" not in files:
+            _check_depth(here, modules)
             continue
         directories.clear()
         found += 1
@@ -78,6 +83,17 @@ def inner_git_directories(modules: Path) -> Iterator[GitDirectory]:
             )
         path = Path(here)
         yield GitDirectory(path=path, work_tree=_join(path, _work_tree(path)))
+
+
+def _check_depth(here: str, modules: Path) -> None:
+    """Attack: a thousand directories inside one another end the walk itself."""
+    if len(Path(here).parts) - len(modules.parts) > _DEEPEST:
+        raise RunRefused(
+            f"the repository's modules are more than {_DEEPEST} directories deep",
+            where=str(modules),
+            why="submodules could hide below, and would not be masked",
+            fix=f"look at {modules}, and remove what git did not put there",
+        )
 
 
 def linked_repository(dot_git: Path) -> Path | None:
@@ -110,12 +126,21 @@ def redirected(git: Path) -> Path | None:
 
 
 def _pointer(file: Path, prefix: str) -> Path | None:
+    """Read where a file of git's points; a loop of links gives the name itself, for the mask.
+
+    Attack: a nested `.git` that names a loop, or holds a NUL, ends every later run in a traceback.
+    """
     if file.is_symlink() or not file.is_file():
         return None
-    text = file.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    with file.open(encoding="utf-8", errors="surrogateescape") as opened:
+        text = opened.read(_POINTER_LIMIT).partition("\0")[0].rstrip("\n")
     if not text.startswith(prefix) or not text.removeprefix(prefix):
         return None
-    return _join(file.parent, text.removeprefix(prefix)).resolve()
+    named = _join(file.parent, text.removeprefix(prefix))
+    try:
+        return named.resolve()
+    except (RuntimeError, OSError):  # a loop, a chain without end, a name too long
+        return named
 
 
 def _join(start: Path, named: str) -> Path:

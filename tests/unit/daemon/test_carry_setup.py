@@ -10,7 +10,7 @@ import pytest
 
 from agp.daemon.carry import LOGIN_FILE, look, told
 from agp.errors import RunRefused
-from agp.intendants.claude_code.carried import CarriedSet
+from agp.intendants.claude_code.carried import MOST_FILES, CarriedSet
 
 ME = os.geteuid()
 
@@ -208,3 +208,78 @@ def test_a_login_that_could_be_lost_or_is_somebody_else_s_is_refused(machine: Ma
     login.unlink()
     login.symlink_to(machine.write(machine.workspace / "mine.json"))
     assert "not a file of your own home" in refused_login(machine)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A thing in a repository that Python's own ways to look at it answer with a traceback."""
+
+    name: str
+    told: str
+    text: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+
+
+_LONG = "a" * 300
+_CHAIN = tuple((f"l{n}.md", f"l{n + 1}.md") for n in range(1200))
+TRAPS = (
+    Trap("the memory file is a link to itself", "symbolic links", links=(("CLAUDE.md",) * 2,)),
+    Trap("it imports a link to itself", "symbolic links", "@loop", (("loop", "loop"),)),
+    Trap(
+        "two links lead to one another", "symbolic links", "@a.md", (("a.md", "b"), ("b", "a.md"))
+    ),
+    Trap("a thousand links one behind another", "symbolic links", "@l0.md", _CHAIN),
+    Trap("a name that no file system has", "name too long", f"@{_LONG}"),
+    Trap("a path that no kernel takes", "name too long", f"@{'a/' * 3000}b"),
+    Trap("a link that leads nowhere", "No such file", links=(("CLAUDE.md", "gone.md"),)),
+)
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
+def test_what_cannot_be_read_is_left_out_and_told_and_stops_no_run(
+    machine: Machine, trap: Trap
+) -> None:
+    """Attack: one link in a repository, and every later run of it ends in a traceback."""
+    if trap.text:
+        machine.write(machine.workspace / "CLAUDE.md", f"{trap.text} @inside.md")
+    machine.write(machine.workspace / "inside.md", "INSIDE")
+    machine.write(machine.workspace / "CLAUDE.local.md", "CONTROL")
+    for name, target in trap.links:
+        (machine.workspace / name).symlink_to(target)
+    made = machine.look("project-memory")
+    assert "CONTROL" in memory(made)
+    assert ("INSIDE" in memory(made)) is bool(trap.text)
+    assert any(trap.told in why for why in made.left), made.left
+
+
+def test_a_skill_that_is_deeper_than_anybody_s_is_read_as_far_as_it_is_sane(
+    machine: Machine,
+) -> None:
+    """Attack: a thousand directories inside one another end the walk; so do as many beside."""
+    place = machine.workspace / ".claude/skills"
+    head = "---\nname: x\ndescription: d\n---\n"
+    machine.write(place / "deep/SKILL.md", f"{head}DEEP")
+    machine.write(place / "wide/SKILL.md", f"{head}WIDE")
+    here = os.open(place / "deep", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    for number in range(MOST_FILES + 5):
+        (place / f"wide/{number}").mkdir()
+    made = machine.look("project-skills")
+    everything = b"".join(content for _, content in made.files)
+    assert b"DEEP" in everything
+    assert b"WIDE" in everything
+    assert sum("directories" in why for why in made.left) == 2
+
+
+def test_a_repository_cannot_fill_the_screen_with_reasons(machine: Machine) -> None:
+    for number in range(100):
+        (machine.workspace / f"l{number}").symlink_to(f"l{number}")
+    names = " ".join(f"@l{number}" for number in range(100))
+    machine.write(machine.workspace / "CLAUDE.md", names)
+    left = machine.look("project-memory").left
+    assert (len(left), left[-1]) == (21, "and 80 more")
