@@ -226,7 +226,8 @@ class CallDesk:
         started = read_args(StartedCall, await self._lease.ask(ControlOp.CALL_SERVE, args))
 
         def spec(egress: str | None) -> ViewSpec:
-            check_unchanged(server)  # after the decision, as near to the start as it can be
+            # After the decision, as near to the start as it can be.
+            check_unchanged(server, self._places.workspace)
             return build_call_view(
                 server_seats(self._seats, server.name),
                 self._places,

@@ -2,7 +2,8 @@
 
 A server is its argument vector, the program that this resolves to, and the hashes of every file
 that the vector names; its label is only how the agent calls it. What lies in the workspace is left
-out: an agent could have written it, and a configuration is not a decision about a repository.
+out: an agent could have written it, and a configuration is not a decision about a repository. A
+server starts in the workspace, so a word is a place there whenever it is a name there.
 
 Hashing narrows, it does not close: what a server's script imports is bounded by its view only.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -73,12 +75,17 @@ def plan_servers(
     return tuple(planned), tuple(left)
 
 
-def check_unchanged(server: PlannedServer) -> None:
-    """Look again at every pinned file, just before the server is started.
+def check_unchanged(server: PlannedServer, workspace: str) -> None:
+    """Look again at every pinned file and every other word, just before the server is started.
 
     Raises:
-        RunRefused: one is gone, or is not what was planned and journaled.
+        RunRefused: one is gone, or is not what was planned and journaled, or an agent has made
+            what a word names in the workspace.
     """
+    pinned = {file.path for file in server.files}
+    for word in server.argv:
+        if word not in pinned:
+            _refuse_inside(word, (workspace,))
     for file in server.files:
         if os.path.realpath(file.path) != file.path or _sha256(file.path) != file.sha256:
             raise RunRefused(
@@ -92,11 +99,13 @@ def check_unchanged(server: PlannedServer) -> None:
 def _planned(name: str, server: McpServer, closed: tuple[str, ...]) -> PlannedServer:
     for variable in server.environment:
         check_name(variable)
+    workspace = closed[0]
     program = _resolved(server.command[0], closed)
     argv, files = [program], [program]
     for word in server.command[1:]:
-        if word.startswith("/") and Path(word).is_file():
-            files.append(_inside(os.path.realpath(word), closed))
+        place = os.path.join(workspace, word)  # noqa: PTH118 - an absolute word stays itself
+        if os.path.isfile(place):  # noqa: PTH113 - a word may be no path at all, or a long text
+            files.append(_inside(os.path.realpath(place), closed))
             argv.append(files[-1])
         else:
             _refuse_inside(word, closed)
@@ -121,10 +130,17 @@ def _resolved(word: str, closed: tuple[str, ...]) -> str:
 
 
 def _refuse_inside(word: str, closed: tuple[str, ...]) -> None:
-    """Refuse a word that is a place in the workspace, a directory or an option's value too."""
-    place = word.partition("=")[2] or word
-    if place.startswith("/"):
-        _inside(os.path.realpath(place), closed)
+    """Refuse a word that names a place in the workspace, or a part of which does.
+
+    Attack: `python3 tools/server.py`, `--config=x.json`, `-Itools`: the agent writes that file, and
+    the next start runs it with the server's secrets.
+    """
+    workspace = closed[0]
+    glued = (word[2:],) if word.startswith("-") else ()
+    for part in dict.fromkeys((word, *glued, *re.split("[=:,]", word))):
+        place = os.path.join(workspace, part)  # noqa: PTH118 - an absolute part stays itself
+        if part and (part.startswith("/") or os.path.lexists(place)):
+            _inside(os.path.realpath(place), closed)
 
 
 def _inside(path: str, closed: tuple[str, ...]) -> str:

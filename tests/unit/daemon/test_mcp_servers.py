@@ -46,7 +46,7 @@ def test_a_server_is_its_resolved_program_and_the_hash_of_each_file(
     assert [file.path for file in server.files] == [python, str(script)]
     assert server.files[1].sha256 == hashlib.sha256(b"print()").hexdigest()
     assert server.outside_system == (str(script),)
-    check_unchanged(server)
+    check_unchanged(server, str(workspace))
 
 
 @pytest.mark.parametrize("change", ["edited", "gone", "a link"])
@@ -54,7 +54,7 @@ def test_a_file_that_changed_after_planning_is_refused(
     workspace: Path, script: Path, change: str
 ) -> None:
     ((server,), _) = plan(workspace, "python3", str(script))
-    check_unchanged(server)
+    check_unchanged(server, str(workspace))
     if change == "edited":
         script.write_text("print(1)")
     else:
@@ -62,7 +62,7 @@ def test_a_file_that_changed_after_planning_is_refused(
     if change == "a link":
         script.symlink_to(script.with_name("moved.py"))
     with pytest.raises(RunRefused) as refused:
-        check_unchanged(server)
+        check_unchanged(server, str(workspace))
     assert str(script) in str(refused.value)
 
 
@@ -78,6 +78,16 @@ def test_a_file_that_changed_after_planning_is_refused(
         ("./server.py",),
         ("/nonexistent/program",),
         ("python3", "/nonexistent/agp/x"),
+        ("python3", "server.py"),
+        ("python3", "./server.py"),
+        ("python3", "-u", "sub/../server.py"),
+        ("python3", "link-in-work"),
+        ("python3", "sub"),
+        ("python3", "."),
+        ("python3", "--settings=server.py"),
+        ("python3", "-Isub"),
+        ("node", "--import=file:WORK/server.py"),
+        ("python3", "../out.py"),
     ],
 )
 def test_what_lies_in_the_workspace_or_is_not_there_is_left_out_and_told(
@@ -88,10 +98,36 @@ def test_what_lies_in_the_workspace_or_is_not_there_is_left_out_and_told(
     inside.write_text("#!/usr/bin/python3\n")
     inside.chmod(0o755)
     (tmp_path / "link.py").symlink_to(inside)
+    (tmp_path / "out.py").symlink_to(inside)
+    (workspace / "sub").mkdir()
+    (workspace / "link-in-work").symlink_to("server.py")
     words = [w.replace("WORK", str(workspace)).replace("OUT", str(tmp_path)) for w in command]
     planned, (why,) = plan(workspace, *words)
     assert planned == ()
     assert why.startswith("mcp one: ")
+
+
+def test_a_word_that_is_nothing_in_the_workspace_stays_a_word(
+    workspace: Path, script: Path
+) -> None:
+    """The control; and a relative path that leads out of the workspace is pinned like any."""
+    ((server,), left) = plan(workspace, "python3", "../server.py", "stdio", "--x=1", "-v", "@a/b")
+    assert left == ()
+    assert server.argv[1:] == (str(script), "stdio", "--x=1", "-v", "@a/b")
+    assert server.files[1].path == str(script)
+    check_unchanged(server, str(workspace))
+
+
+@pytest.mark.parametrize("made", ["stdio", "@a/b"])
+def test_what_an_agent_makes_of_a_word_after_planning_is_refused(
+    workspace: Path, made: str
+) -> None:
+    """Attack: the word was a name for nothing when the run was planned."""
+    ((server,), _) = plan(workspace, "python3", "stdio", "@a/b")
+    (workspace / made).parent.mkdir(exist_ok=True)
+    (workspace / made).write_text("print()")
+    with pytest.raises(RunRefused, match="written"):
+        check_unchanged(server, str(workspace))
 
 
 def test_a_variable_that_loads_code_is_left_out_with_its_server(workspace: Path) -> None:
