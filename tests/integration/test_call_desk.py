@@ -156,7 +156,10 @@ def test_a_call_reaches_exactly_what_it_was_granted(place: Path, port: int) -> N
         b"HTTP/1.1 403 Forbidden",
     ], done.stderr
     assert lease.notes == [f"egress.allowed 127.0.0.1:{port}", "egress.refused 127.0.0.1:1"]
-    assert [end.exit_code for end in lease.ends] == [0]
+    said = b"agp: no connection to 127.0.0.1:1: this target is not in the session's egress;"
+    assert done.stderr == said + b" this call was granted 127.0.0.1:%d\n" % port
+    ((code, size),) = [(end.exit_code, end.output_bytes) for end in lease.ends]
+    assert (code, size) == (0, len(done.stdout)), "AGP's words are no part of what the call wrote"
     assert list((place / "run").iterdir()) == [place / "run/ask"], "its proxy is gone with it"
 
 

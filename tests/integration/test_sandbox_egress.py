@@ -15,7 +15,7 @@ from anyio.abc import ByteStream
 
 from agp.errors import JournalBroken
 from agp.sandbox import egress as room
-from agp.sandbox.connect import Target, parse_target
+from agp.sandbox.connect import Target, open_tunnel_or_plain, parse_target
 from agp.sandbox.egress import ConnectProxy, Egress, ModelRelay
 
 
@@ -157,6 +157,26 @@ def test_the_proxy_connects_an_allowed_target_and_keeps_what_followed_the_head(
             head = f"CONNECT {made.upstream} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
             said = await ask(path, head + b"tail")
             assert said == b"HTTP/1.1 200 Connection established\r\n\r\nTAIL"
+
+    play(place, scene)
+
+
+def test_a_call_s_proxy_serves_plain_requests_too_for_the_same_targets_only(place: Path) -> None:
+    """The target hears the request as its own, and what followed; nobody else is dialled."""
+
+    async def scene(made: World) -> None:
+        path = place / "proxy.sock"
+        async with serving(ConnectProxy(str(path), made.egress(), open_tunnel_or_plain)):
+            head = f"POST http://{made.upstream}/x HTTP/1.1\r\nX-Y: z\r\n\r\n".encode()
+            said = await ask(path, head + b"tail")
+            own = (
+                f"POST /x HTTP/1.1\r\nHost: {made.upstream}\r\nX-Y: z\r\nConnection: close\r\n\r\n"
+            )
+            assert said == own.upper().encode() + b"TAIL"
+            refused = await ask(path, head.replace(b"127.0.0.1", b"127.0.0.2"))
+        assert refused.startswith(b"HTTP/1.1 403")
+        assert b"AGP: " in refused
+        assert (made.dialled, len(made.refused_told)) == (1, 1)
 
     play(place, scene)
 

@@ -38,6 +38,26 @@ def test_the_network_s_parts_are_there_only_where_something_may_be_reached() -> 
     assert more == {"/run/egress", "/opt/egress-forward"}
 
 
+@pytest.mark.parametrize(
+    ("network", "past"),
+    [
+        (("example.org:443",), "localhost,127.0.0.1,::1"),
+        (("127.0.0.1:80", "example.org:443"), "localhost,::1"),
+        (("[::1]:80",), "localhost,127.0.0.1"),
+    ],
+)
+def test_every_client_is_led_to_the_proxy_but_not_from_what_the_call_serves_itself(
+    network: tuple[str, ...], past: str
+) -> None:
+    spec = build_call_view(
+        SEATS, PLACES, NOBODY, argv=("true",), cwd="/tmp/a/w", egress="/e", network=network
+    )
+    given = dict(spec.environment)
+    assert given["NO_PROXY"] == given["no_proxy"] == past
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    assert {given[name] for name in names} == {"http://127.0.0.1:3128"}
+
+
 def test_the_parents_of_a_workspace_below_the_shared_tmp_are_mounts_of_their_own() -> None:
     """Attack: rename `/tmp/a`, which every view shares, and build another `/tmp/a/w`."""
     spec = build_call_view(SEATS, PLACES, NOBODY, argv=("true",), cwd="/tmp/a/w")
