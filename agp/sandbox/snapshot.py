@@ -109,19 +109,38 @@ def _nested(workspace: str) -> Iterator[Fact]:
             yield Fact(path=path, mode=stat.S_IFMT(state.st_mode), content=content)
 
 
-def _walk(place: str) -> Iterator[Fact]:
-    try:
-        state = os.lstat(place)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+def _walk(top: str) -> Iterator[Fact]:
+    """Tell everything at and below a place; what cannot be looked at is told as that.
+
+    Attack: a thousand directories inside one another, beyond what a path or a recursion can reach.
+    """
+    waiting = [top]
+    while waiting:
+        place = waiting.pop()
+        try:
+            fact, names = _look(place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            fact, names = Fact(path=place, mode=0, content=os.strerror(error.errno or 0)), []
+        if fact is not None:
+            yield fact
+        waiting += [f"{place}/{name}" for name in names]
+
+
+def _look(place: str) -> tuple[Fact | None, list[str]]:
+    """Tell one entry, and what lies in it; None: there is nothing of anybody's.
+
+    Raises:
+        OSError: it cannot be looked at, or is gone.
+    """
+    state = os.lstat(place)
     if stat.S_ISDIR(state.st_mode):
-        names = sorted(os.listdir(place))  # noqa: PTH208 - names, not paths
-        if names:
-            yield Fact(path=place, mode=state.st_mode, content="")
-        for name in names:
-            yield from _walk(f"{place}/{name}")
-    elif not _is_ours(place, state):
-        yield Fact(path=place, mode=state.st_mode, content=_content(place, state))
+        names = os.listdir(place)  # noqa: PTH208 - names, not paths
+        return (Fact(path=place, mode=state.st_mode, content="") if names else None), names
+    if _is_ours(place, state):
+        return None, []
+    return Fact(path=place, mode=state.st_mode, content=_content(place, state)), []
 
 
 def _content(path: str, state: os.stat_result) -> str:

@@ -182,6 +182,47 @@ def test_an_included_file_of_the_workspace_is_configuration_too(repo: Path) -> N
     assert found["from-include"] is False
 
 
+@pytest.mark.parametrize("text", ["loop", "gone\0", "a" * 5000, "l0"])
+def test_a_pointer_that_leads_nowhere_ends_in_a_refusal_or_a_mask(repo: Path, text: str) -> None:
+    """Attack: a nested `.git`, or a `commondir`, ends every later run in a traceback."""
+    (repo / "sub").mkdir()
+    (repo / "sub/loop").symlink_to("loop")
+    for number in range(1200):
+        (repo / f"sub/l{number}").symlink_to(f"l{number + 1}")
+    (repo / "sub/.git").write_text(f"gitdir: {text}\n")
+    assert masks(plan_places(str(repo)))["sub/.git"] is False
+    (repo / ".git/commondir").write_text(f"../sub/{text}\n")
+    with pytest.raises(RunRefused, match="another directory"):
+        plan_places(str(repo))
+
+
+def deep(place: Path) -> None:
+    """Make more directories inside one another than a path can name."""
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(2200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
+def test_directories_without_end_stop_no_look_at_the_workspace(repo: Path) -> None:
+    """Attack: the walks end themselves. Below git's modules it is a refusal, elsewhere a fact."""
+    (repo / ".claude").mkdir()
+    deep(repo / ".claude")
+    try:
+        facts = take_snapshot(plan_places(str(repo))).facts
+        (repo / ".git/modules").mkdir()
+        (repo / ".claude/d").rename(repo / ".git/modules/d")
+        with pytest.raises(RunRefused, match="directories deep"):
+            plan_places(str(repo))
+    finally:  # pytest's own removal is one of those that end
+        subprocess.run(["/bin/rm", "-rf", str(repo)], check=True)
+    assert sum(fact.path.startswith(f"{repo}/.claude/d") for fact in facts) > 1000
+    assert "too long" in max(facts, key=lambda fact: len(fact.path)).content
+
+
 def test_submodules_are_masked_and_no_new_one_can_be_made(repo: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
