@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agp.journal.keys import PublicKey
 
 _OURS = frozenset(
-    {"config.toml", "policy.yaml", "keys", "journal", "calls", "run", "sessions", "harness"}
+    {"config.toml", "policy.yaml", "keys", "journal", "calls", "run", "sessions", "harness", "gone"}
 )
 
 

@@ -29,6 +29,8 @@ class Home:
         self.proved = root / "proved.json"
         self.log = root / "daemon.log"
         self.harness = root / "harness"
+        self.gone = root / "gone"
+        """What ended sessions left, until it is removed."""
         self.run = root / "run"
         self.lock = self.run / "daemon.lock"
         self.control_socket = self.run / "control.sock"

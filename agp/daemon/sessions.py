@@ -44,6 +44,7 @@ from agp.daemon.messages import (
     OpenedSession,
     OpenSession,
 )
+from agp.daemon.removal import Removal
 from agp.errors import MessageRefused, Refusal, RunRefused, Unauthorised, Unavailable
 from agp.gateway.ask import AskListener, Exchange
 from agp.governor.session import GovernedSession
@@ -95,6 +96,8 @@ class Sessions:
         self._shelf = shelf
         self._intendants = intendants
         self._tasks = tasks
+        self._removal = Removal(home.gone)
+        tasks.start_soon(self._removal.empty)  # what a daemon before this one did not come to
         self._log = structlog.get_logger()
         self.live: dict[SessionId, LiveSession] = {}
         self.opened = anyio.Event()
@@ -450,13 +453,13 @@ class Sessions:
         """Let go of a session whose last line is written."""
         del self.live[live.session_id]
         self._record.forget(live.session_id)
-        # Left-overs are harmless: names are random, and `agp doctor` lists them.
-        shutil.rmtree(self._home.session_directory(live.session_id), ignore_errors=True)
+        self._removal.take(self._home.session_directory(live.session_id))
         shutil.rmtree(self._home.ask_directory(live.session_id).parent, ignore_errors=True)
         self._tasks.start_soon(self._left, live.connection)
 
     async def _left(self, connection: ControlConnection | None) -> None:
-        """Count the session as gone once its launcher has its last answer and hung up."""
+        """Count the session as gone once nothing lies there, and its launcher has hung up."""
+        await self._removal.empty()
         if connection is not None:
             await connection.wait_closed()
         if not self.live:
