@@ -56,8 +56,6 @@ def by_gravity(effects: Iterable[Effect]) -> tuple[Effect, ...]:
 
 def in_words(effect: Effect, *, limit: int) -> str:
     """Say one effect on one line, made visible."""
-    subject = shlex.join(effect.argv) if effect.argv else effect.subject
-    if effect.port is not None:
-        subject = f"{subject}:{effect.port}"
+    subject = shlex.join(effect.argv) if effect.argv else effect.endpoint
     marks = ", ".join(LABEL_WORDS[label] for label in sorted(effect.labels))
     return f"{WORDS[effect.kind]} {visible(subject, limit=limit)}{f' ({marks})' if marks else ''}"

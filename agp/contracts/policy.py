@@ -125,11 +125,17 @@ class Effect(Contract):
     """For mcp: the canonical JSON text of the arguments."""
     labels: frozenset[Label] = frozenset()
 
+    @property
+    def endpoint(self) -> str:
+        """Spell host and port as they are shown, journaled and opened; the subject without one."""
+        if self.port is None:
+            return self.subject
+        host = f"[{self.subject}]" if ":" in self.subject else self.subject
+        return f"{host}:{self.port}"
+
     def describe(self) -> str:
         """Say the effect in one line of words; untrusted parts are not made visible here."""
-        subject = " ".join(self.argv) if self.argv else self.subject
-        if self.port is not None:
-            subject = f"{subject}:{self.port}"
+        subject = " ".join(self.argv) if self.argv else self.endpoint
         marks = f" [{', '.join(sorted(self.labels))}]" if self.labels else ""
         return f"{self.kind.value}({subject}){marks}"
 

@@ -182,9 +182,7 @@ def reachable(verdict: Verdict | None) -> tuple[str, ...]:
         if one.effect.kind is EffectKind.CONNECT and one.decision is not Decision.DENY
     )
     targets = (
-        f"[{effect.subject}]:{effect.port}"
-        if ":" in effect.subject
-        else f"{effect.subject}:{effect.port}"
+        effect.endpoint
         for effect in found
         if effect.port is not None and Label.DYNAMIC not in effect.labels
     )

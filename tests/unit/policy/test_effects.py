@@ -530,3 +530,10 @@ def test_a_url_that_clients_read_differently_makes_a_download_opaque() -> None:
 
     assert EffectKind.OPAQUE in {e.kind for e in found}
     assert EffectKind.CONNECT not in {e.kind for e in found}
+
+
+def test_an_ipv6_host_stands_in_brackets_wherever_it_is_named() -> None:
+    """On the card, in the journal and for the proxy: one spelling, in which the port is plain."""
+    (found,) = [e for e in effects("curl 'https://[::1]:8443/'") if e.kind is EffectKind.CONNECT]
+    assert found.describe() == "connect([::1]:8443)"
+    assert found.endpoint == "[::1]:8443"
