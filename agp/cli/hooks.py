@@ -60,15 +60,15 @@ def install(
     output = output_of(ctx)
     target = _target(harness, scope, repo)
     change = plan_install(target)
-    lines = _proposed(output, change)
+    worth = [*_wrapped(_WHERE[target.scope]), *_wrapped(ADVISORY), ""]
     if change.empty:
-        lines = [f"Nothing to change: the hooks stand in {visible(str(target.settings))}."]
+        told = [f"Nothing to change: the hooks stand in {visible(str(target.settings))}.", ""]
+        told += worth
     else:
-        _agree(output, lines, yes=yes)
+        _agree(output, [*_proposed(output, change), "", *worth], yes=yes)
         apply(change)
-        lines = [f"Installed in {visible(str(target.settings))}."]
-    told = [*lines, "", *_wrapped(_WHERE[target.scope]), *_wrapped(ADVISORY), "", *_next()]
-    output.show("hooks-install", _document(change), told)
+        told = [f"Installed in {visible(str(target.settings))}.", ""]
+    output.show("hooks-install", _document(change), [*told, *_next()])
 
 
 @hooks.command()
@@ -91,7 +91,7 @@ def uninstall(
     else:
         _agree(output, _proposed(output, change), yes=yes)
         apply(change)
-        lines = [f"Removed from {visible(str(target.settings))}."]
+        lines = [_removed(change)]
     output.show("hooks-uninstall", _document(change), lines)
 
 
@@ -172,7 +172,9 @@ def _agree(output: Output, shown: list[str], *, yes: bool) -> None:
         return
     output.note("\n".join(shown))
     if output.as_json or not sys.stdin.isatty():
-        raise UsageRefused("nobody can be asked here", fix="look at the change, then --yes")
+        raise UsageRefused(
+            "nothing was written: nobody can be asked here", fix="look at the change, then --yes"
+        )
     typer.confirm("Write this?", abort=True, err=True)
 
 
@@ -196,6 +198,13 @@ def _proposed(output: Output, change: Change) -> list[str]:
 def _coloured(output: Output, line: str) -> str:
     colour = {"+": "green", "-": "red"}.get(line[:1])
     return line if colour is None else output.paint(line, colour)
+
+
+def _removed(change: Change) -> str:
+    name = visible(str(change.target.settings))
+    if change.before == change.after:
+        return f"No hook of AGP was in {name}: it stays as it is. The bridge is removed."
+    return f"Removed from {name}."
 
 
 def _document(change: Change) -> dict[str, JsonValue]:

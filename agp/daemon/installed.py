@@ -38,6 +38,7 @@ from agp.intendants.claude_code.installation import (
     install,
     managed_document,
     parse_document,
+    same_as_ours,
     uninstall,
 )
 
@@ -177,20 +178,20 @@ def plan_install(target: Target) -> Change:
         after = format_document(managed_document(target.place))
         return Change(target, before, after, bridge, None)
     document = {} if before is None else parse_document(before, where=str(target.settings))
-    known = _remembered(target)
+    known = _remembered(target) if holds_ours(document) else None
     done = install(document, target.place, undo=None if known is None else known.undo)
     same = before is not None and json.dumps(done.document) == json.dumps(document)
     after = before if before is not None and same else format_document(done.document)
-    first = known is None or not holds_ours(document)
     remembered = Remembered(
         settings=str(target.settings),
         undo=done.undo,
-        before=_digest(before) if first or known is None else known.before,
+        before=_digest(before) if known is None else known.before,
         after=Digest(_sha(after)),
         made_directory=not target.settings.parent.exists()
         or (known is not None and known.made_directory),
     )
-    return Change(target, before, after, bridge, remembered)
+    notes = () if holds_ours(document) else _theirs(document, "stay when the hooks go again")
+    return Change(target, before, after, bridge, remembered, notes)
 
 
 def plan_uninstall(target: Target) -> Change:
@@ -208,8 +209,11 @@ def plan_uninstall(target: Target) -> Change:
         if known.before is None or (kept is not None and _sha(kept) == known.before):
             return Change(target, before, kept if known.before else None, None, known)
     document = parse_document(before, where=str(target.settings))
-    if known is None and not holds_ours(document):
-        return Change(target, before, before, _read(target.bridge), None)
+    if not holds_ours(document):
+        # Attack on the person's own words: they wrote the file anew, with `ask: ["*"]` of theirs.
+        bridge = _read(target.bridge) if known is None else None
+        stays = _theirs(document, "stay; take them out yourself if they were AGP's")
+        return Change(target, before, before, bridge, known, stays)
     notes: tuple[str, ...] = ()
     if known is None:
         lost = "what this file held before is not known any more: AGP's values are removed, and"
@@ -217,6 +221,18 @@ def plan_uninstall(target: Target) -> Change:
     back = uninstall(document, everything_made() if known is None else known.undo)
     gone = not back and known is not None and known.before is None
     return Change(target, before, None if gone else format_document(back), None, known, notes)
+
+
+def _theirs(document: Document, what_now: str) -> tuple[str, ...]:
+    """Name what AGP would set too, in a file without a hook of AGP: nobody but the person set it.
+
+    To take out what was theirs would loosen their own settings; what was AGP's is strict, and stays
+    where nobody can tell.
+    """
+    values = same_as_ours(document)
+    if not values:
+        return ()
+    return (f"no hook of AGP is in this file, so {', '.join(values)} are yours, and {what_now}",)
 
 
 def apply(change: Change) -> None:

@@ -176,6 +176,18 @@ def differences(document: Document, place: HookPlace) -> tuple[str, ...]:
     return tuple(found)
 
 
+def same_as_ours(document: Document) -> tuple[str, ...]:
+    """Name the values that stand as AGP sets them, whoever set them."""
+    found = [
+        ".".join(path) for path, value in _ANYWHERE.items() if _same(_at(document, path), value)
+    ]
+    asked = _at(document, _ASK)
+    return (
+        *found,
+        *(['"*" in permissions.ask'] if isinstance(asked, list) and _EVERY in asked else []),
+    )
+
+
 def holds_ours(document: Document) -> bool:
     """Tell whether any hook of AGP is in a document, whatever else is."""
     hooks = document.get("hooks")

@@ -115,6 +115,44 @@ def test_a_second_install_keeps_what_the_first_one_knew(target: Target, tmp_path
     assert target.settings.read_text() == ORIGINAL
 
 
+THEIRS = """\
+{"model": "sonnet", "permissions": {"ask": ["*"], "denyInsteadOfPrompting": true}}
+"""
+
+
+def test_a_file_that_the_person_wrote_anew_is_theirs_to_the_byte(target: Target) -> None:
+    """Attack: `uninstall` took `ask: ["*"]` out of settings that never held a hook of AGP."""
+    target.settings.write_text(ORIGINAL)
+    apply(plan_install(target))
+    target.settings.write_text(THEIRS)
+
+    change = plan_uninstall(target)
+    apply(change)
+
+    assert target.settings.read_text() == THEIRS
+    assert "permissions.denyInsteadOfPrompting" in change.notes[0]
+    assert not target.bridge.exists()
+    assert not target.backup.exists()
+    assert plan_uninstall(target).empty
+
+
+def test_what_the_person_wrote_anew_is_what_a_later_installation_puts_back(target: Target) -> None:
+    """The first installation's knowledge is of another file, and does not outlive it."""
+    target.settings.write_text(ORIGINAL)
+    apply(plan_install(target))
+    target.settings.write_text(THEIRS)
+
+    again = plan_install(target)
+    apply(again)
+    document = json.loads(target.settings.read_text())
+    document["theme"] = "light"
+    target.settings.write_text(json.dumps(document))
+    apply(plan_uninstall(target))
+
+    assert "stay when the hooks go again" in again.notes[0]
+    assert json.loads(target.settings.read_text()) == {**json.loads(THEIRS), "theme": "light"}
+
+
 def test_without_its_memory_agp_removes_its_share_and_says_what_it_cannot_do(
     target: Target,
 ) -> None:
