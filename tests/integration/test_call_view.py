@@ -217,6 +217,7 @@ def test_the_harness_s_own_shell_runs_nothing_but_a_hand_over() -> None:
         "true && eval 'touch x' < /dev/null && pwd -P >| f",
         f"true && eval 'echo '\"'\"'. /opt/agp/hand-over {name}'\"'\"'; touch x' < /dev/null",
         f"eval '. /opt/agp/hand-over {name}; touch x'",
+        f"eval '. /opt/agp/hand-over {name}'\"'\"''\"'\"'; touch x' < /dev/null",
         "/usr/bin/python3 -I -S /opt/agp/agp-call /run/agp/call.sock mcp x; touch x",
         "",
     )
