@@ -38,6 +38,8 @@ DISCARD_S: Final = 0.5
 """How long after the drawing typed text is still thrown away."""
 _TICK_S: Final = 10.0
 """How often the time that is left is drawn anew."""
+_ESCAPE_S: Final = 0.05
+"""How long the rest of a sequence may be behind its escape; later it was the key."""
 _WAKE: Final = b""
 
 Event = bytes | Unavailable
@@ -103,6 +105,7 @@ class _Asking:
         self._now = now
         full = FullDrawing(tty, colour=look.colour)
         self._drawing: Drawing = full if look.full_screen else PlainDrawing(tty)
+        self._tick = _TICK_S if look.full_screen else None
         self._rows: tuple[str, ...] = ()
         word = word_of(question.request.approval_id)
         self._view = View(word=word, rows=0, page=1, note=question.note, aside=question.aside)
@@ -131,14 +134,14 @@ class _Asking:
         keys = KeyReader()
         await self._lay_out()
         while True:
-            event: Event = _WAKE
-            with anyio.move_on_after(_TICK_S if self._look.full_screen else None):
+            event: Event | None = None
+            with anyio.move_on_after(_ESCAPE_S if keys.escaped else self._tick):
                 event = await receive()
             if isinstance(event, Unavailable):
                 raise event
-            if event == _WAKE:
+            if not event:
                 await self._lay_out()
-            for key in keys.feed(event):
+            for key in keys.pause() if event is None else keys.feed(event):
                 said = press(self._view, key)
                 if not isinstance(said, View):
                     if not isinstance(said, Allow) or self._in_time():

@@ -2,7 +2,9 @@
 
 Pure. A paste between the marks of bracketed paste is one key, PASTED, without its text: what
 somebody prepared elsewhere is no answer. Other sequences (reports that a terminal sends by
-itself, unknown keys) are swallowed whole, so that their letters are not taken as typed.
+itself, unknown keys) are swallowed whole, so that their letters are not taken as typed. An escape
+that begins none is a key of its own: before a character that begins no sequence, and where
+nothing follows it for a while.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Key(Enum):
     PAGE_DOWN = auto()
     TAB = auto()
     REDRAW = auto()
+    ESCAPE = auto()
     INTERRUPT = auto()
     PASTED = auto()
 
@@ -53,6 +56,8 @@ _SEQUENCES: Final = {
 }
 _WHOLE: Final = re.compile(r"\[[0-?]*[ -/]*[@-~]|O.|[^\[O]", re.DOTALL)
 """A finished sequence behind its escape."""
+_BEGINS: Final = frozenset(" !\"#$%&'()*+,-./NOPX[\\]^_")
+"""What begins a sequence behind an escape. Source: ECMA-35 13.2, ECMA-48 5.3."""
 
 
 class KeyReader:
@@ -65,14 +70,31 @@ class KeyReader:
         self._paste: str | None = None
         """The last characters of a paste that has not ended; None: there is none."""
 
+    @property
+    def escaped(self) -> bool:
+        """Tell whether an escape was read and nothing behind it yet."""
+        return self._sequence == ""
+
     def feed(self, data: bytes) -> list[str | Key]:
         """Give the characters and keys that these bytes finish."""
         keys: list[str | Key] = []
         for char in self._decoder.decode(data):
+            if self.escaped and char not in _BEGINS:
+                keys += self.pause()
             key = self._take(char)
             if key is not None:
                 keys.append(key)
         return keys
+
+    def pause(self) -> list[str | Key]:
+        """Hear that nothing came for a while: an escape that still stands alone was the key.
+
+        A sequence that has begun goes on however late: its letters are never taken as typed.
+        """
+        if not self.escaped:
+            return []
+        self._sequence = None
+        return [Key.ESCAPE]
 
     def _take(self, char: str) -> str | Key | None:
         if self._paste is not None:

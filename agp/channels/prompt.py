@@ -17,6 +17,11 @@ from agp.contracts.display import visible
 LONGEST_LINE: Final = 400
 """Characters; what is typed beyond is not taken."""
 _DENY: Final = "deny"
+_NOTHING: Final = {
+    Key.PASTED: "pasted text does not count; type it.",
+    Key.ESCAPE: "Esc answers nothing.",
+}
+"""What is said of keys that answer nothing."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ def press(view: View, key: str | Key) -> View | Said:
             after = replace(view, typed=view.typed[:-1])
         case Key.ERASE_LINE:
             after = replace(view, typed="")
-        case Key.PASTED:
-            after = replace(view, note="pasted text does not count; type it.")
+        case Key.PASTED | Key.ESCAPE:
+            after = replace(view, note=_NOTHING[key])
         case Key.UP | Key.DOWN | Key.PAGE_UP | Key.PAGE_DOWN:
             moved = replace(view, top=max(0, view.top + _distance(view, key)))
             after = laid_out(moved, rows=view.rows, page=view.page)

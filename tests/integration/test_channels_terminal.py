@@ -100,6 +100,14 @@ def test_pasted_text_is_no_answer(operator: Operator):
     assert operator.report("answer")["reason"] == "no paste"
 
 
+def test_escape_says_that_it_answers_nothing_and_takes_no_key_with_it(operator: Operator):
+    operator.asked(request())
+    operator.type("\x1b")
+    operator.sees("Esc answers nothing")
+    operator.type("otter\r")
+    assert operator.report("answer")["verdict"] == "allow"
+
+
 def test_the_terminal_does_not_echo_and_what_is_typed_is_drawn_by_us(operator: Operator):
     operator.asked(request())
     shown_before = operator.raw
