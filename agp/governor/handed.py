@@ -5,7 +5,8 @@ the call by that name is untrusted: the name is a reference, and what counts is 
 decided, redeemed, not begun before. The command comes from this memory, never from who asks.
 
 1. the call is one of this session, redeemed, and was never started;
-2. nothing forbids it now: pause, end, a lost mask, a changed file that an approval bound;
+2. nothing forbids it now: pause, end, a lost mask, a changed file that an approval bound, rules
+   that only observe mode had lifted;
 3. `execution.started` is durable;
 4. only then the launcher hears what to run. One use, also where a later step fails.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from agp.contracts.intendant import Denied
 from agp.contracts.journal import ExecutionFinished, ExecutionStarted
 from agp.contracts.policy import Decision, EffectKind, Label, ShellAction, Verdict
 from agp.errors import Unauthorised
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from agp.governor.decide import Decider
     from agp.governor.outcomes import Outcomes
 
+NOT_BEGUN = "observe mode was switched off before it ran"
 _LARGE = 16 * 1024
 """Bytes of input; a larger one is rewritten off the loop."""
 
@@ -82,6 +85,8 @@ class Handed:
             Unauthorised: this call may not begin; its words are for the agent.
         """
         call = session.by_id(call_id)
+        if call is not None and isinstance(call.ruling, Denied):
+            raise Unauthorised(call.ruling.reason)
         if call is None or call.handed is None or not isinstance(call.call.action, ShellAction):
             raise Unauthorised("AGP granted no such call")
         if call.started or call.state is CallState.ENDED:
@@ -101,7 +106,7 @@ class Handed:
         Raises:
             Unauthorised: something forbids it now.
         """
-        refusal = await self._why_not_now(session)
+        refusal = await self._why_not_now(session) or not_let_through(session, call)
         if refusal is None and not await self._decider.still_bound(session, call.call_id):
             refusal = "a file that the call runs was changed since it was approved"
         if refusal is None:
@@ -115,10 +120,11 @@ class Handed:
                 network=network or None,
             )
             await self._record.append(started, actor="agp")
-            refusal = "this session has ended" if session.ended else None
+            ended = "this session has ended" if session.ended else None
+            refusal = ended or not_let_through(session, call)
         if refusal is not None:
             if call.state is CallState.REDEEMED:
-                self._close(session, call)
+                close(session, call)
                 await self._outcomes.failed(session, call.call_id, refusal, "agp")
             raise Unauthorised(refusal)
 
@@ -127,7 +133,7 @@ class Handed:
         call = session.by_id(call_id)
         if call is None or not call.started or call.state is not CallState.REDEEMED:
             return
-        self._close(session, call)
+        close(session, call)
         if ending.exit_code is None:
             await self._outcomes.failed(session, call_id, ending.error, "agp")
             return
@@ -144,11 +150,21 @@ class Handed:
             actor="agp",
         )
 
-    @staticmethod
-    def _close(session: GovernedSession, call: Call) -> None:
-        call.move(CallState.ENDED)
-        if call.ticket is not None:
-            session.redeemed.pop(call.ticket, None)
+
+def close(session: GovernedSession, call: Call) -> None:
+    """End a redeemed call; nothing it redeemed is left."""
+    call.move(CallState.ENDED)
+    if call.ticket is not None:
+        session.redeemed.pop(call.ticket, None)
+
+
+def not_let_through(session: GovernedSession, call: Call) -> str | None:
+    """Say why a call may not begin that only observe mode let through, where it is off now.
+
+    Attack: it is redeemed, observe mode is switched off, and only then it is begun.
+    """
+    lifted = call.verdict is not None and call.verdict.would_be is not None
+    return NOT_BEGUN if lifted and not session.observing() else None
 
 
 async def handed_over(session: GovernedSession, call: Call) -> Call:

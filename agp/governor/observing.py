@@ -16,12 +16,11 @@ import anyio
 from agp.contracts.intendant import Denied
 from agp.contracts.journal import CallAbandoned, ObserveChanged, OfSession, Payload, Record, Sealed
 from agp.errors import Refusal
+from agp.governor.handed import NOT_BEGUN, close
 from agp.governor.session import Call, CallState, GovernedSession
 
 if TYPE_CHECKING:
     from agp.contracts.base import SessionId
-
-_NOT_BEGUN = "observe mode was switched off before it ran"
 
 
 class ObservedRecord:
@@ -75,7 +74,7 @@ class ObservedRecord:
             for call in withdrawn:
                 await self.append(
                     CallAbandoned(
-                        session_id=session.session_id, call_id=call.call_id, reason=_NOT_BEGUN
+                        session_id=session.session_id, call_id=call.call_id, reason=NOT_BEGUN
                     ),
                     actor="agp",
                 )
@@ -94,17 +93,26 @@ def _withdraw(session: GovernedSession) -> list[Call]:
     """Take back what was let through and has not begun; nothing is awaited in between."""
     taken = [call for call in session.calls.values() if _taken_back(session, call)]
     for call in taken:
-        call.ruling = Denied(reason=f"{_NOT_BEGUN}; ask again, and the rules decide")
-        call.move(CallState.REFUSED)
+        call.ruling = Denied(reason=f"{NOT_BEGUN}; ask again, and the rules decide")
+        if call.state is CallState.REDEEMED:
+            close(session, call)
+        else:
+            call.move(CallState.REFUSED)
     return taken
 
 
 def _taken_back(session: GovernedSession, call: Call) -> bool:
     """Take back one call that nothing but observe mode granted; False: it is none, or has begun.
 
-    An answer that was written out without a ticket left means that the call may run already.
+    An answer that was written out without a ticket left means that the call may run already, unless
+    AGP runs it itself and has not been asked to.
     """
-    lifted = call.verdict is not None and call.verdict.would_be is not None
-    if not lifted or call.state is not CallState.GRANTED or call.execution is not None:
+    if call.verdict is None or call.verdict.would_be is None or call.execution is not None:
         return False
-    return session.tickets.withdraw(call.call_id) is not None or not call.delivered
+    match call.state:
+        case CallState.GRANTED:
+            return session.tickets.withdraw(call.call_id) is not None or not call.delivered
+        case CallState.REDEEMED:
+            return call.handed is not None and not call.started
+        case _:
+            return False

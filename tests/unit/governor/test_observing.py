@@ -11,19 +11,21 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from agp.contracts.base import CallId, SessionId
+from agp.contracts.base import CallId, Digest, SessionId
 from agp.contracts.channel import Answer
 from agp.contracts.intendant import Allowed, CallProposed, Denied, GrantAsked, Ruling, ToolCall
 from agp.contracts.journal import (
+    CallAbandoned,
     CallDecided,
     ControlKilled,
+    ExecutionFailed,
     ObserveChanged,
     OfSession,
     SessionEnded,
     SessionStarted,
 )
 from agp.contracts.policy import Decision, Effect, EffectKind, Grade, Tier, Verdict, World
-from agp.errors import JournalBroken, Refusal, Unavailable
+from agp.errors import JournalBroken, Refusal, Unauthorised, Unavailable
 from agp.governor.decide import Decider, Timing
 from agp.governor.desk import ApprovalDesk
 from agp.governor.handed import reachable
@@ -53,6 +55,7 @@ pytestmark = pytest.mark.anyio
 OTHER = SessionId("s-ba9876543210")
 OPERATOR = "uid:1000"
 WORLD = World(workspace=WORKSPACE, cwd=WORKSPACE)
+PROFILE = Digest("1" * 64)
 SECRET = "hunter2-is-the-secret"
 
 
@@ -248,6 +251,59 @@ async def test_switched_off_what_had_not_begun_is_taken_back() -> None:
         assert isinstance(await h.gate(lifted), Denied)
         abandoned = [p for _, p in h.inner.events if p.kind.value == "call.abandoned"]
         assert [p.call_id for p in abandoned if hasattr(p, "call_id")] == [h.decided()[0].call_id]
+
+
+async def handed(h: House, command: str, name: str) -> CallId:
+    """Gate and redeem a call that AGP itself begins."""
+    call = tool_call(command, tool_use_id=name)
+    ruling = await h.gate(call)
+    assert isinstance(ruling, Allowed)
+    assert ruling.updated_input_json is not None
+    edited = call.model_copy(update={"raw_input": ruling.updated_input_json.encode()})
+    assert isinstance(await h.redeem(edited), Allowed)
+    return h.session.calls[name].call_id
+
+
+async def start(h: House, call_id: CallId) -> str:
+    return (await h.governor.handed.start(h.session, call_id, profile=PROFILE)).command
+
+
+async def test_switched_off_what_was_redeemed_and_not_begun_does_not_begin() -> None:
+    """Taken back by the switch, or found at the start, also where both meet.
+
+    Attack: an agent waits with what was let through until the operator has switched it off.
+    """
+    async with house() as h:
+        h.session.call_views = True
+        plain = await handed(h, "touch", "t0")
+        await h.observe()
+        begun, taken = await handed(h, "deny 1", "t1"), await handed(h, "deny 2", "t2")
+        meets = await handed(h, "ask 3", "t3")
+        assert await start(h, begun) == "deny 1", "the control"
+        h.inner.hold = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+
+            async def meet() -> None:
+                with pytest.raises(Unauthorised, match="switched off"):
+                    await start(h, meets)
+
+            tasks.start_soon(meet)
+            with anyio.fail_after(5):
+                while not h.session.calls["t3"].started:
+                    await anyio.lowlevel.checkpoint()
+            tasks.start_soon(partial(h.observe, on=False))
+            with anyio.fail_after(5):
+                while h.session.observing():
+                    await anyio.lowlevel.checkpoint()
+            h.inner.hold.set()
+        for on in (False, True):
+            await h.observe(on=on)
+            with pytest.raises(Unauthorised, match="switched off"):
+                await start(h, taken)
+        assert await start(h, plain) == "touch", "what a rule granted stays"
+        gone = [p.call_id for _, p in h.inner.events if isinstance(p, CallAbandoned)]
+        failed = [p.call_id for _, p in h.inner.events if isinstance(p, ExecutionFailed)]
+        assert (gone, failed) == ([taken], [meets])
 
 
 async def test_switched_off_while_the_decision_is_written_nothing_is_granted() -> None:
