@@ -25,6 +25,7 @@ _COLOUR = {
     State.WARNED: "yellow",
     State.UNUSED: "dim",
     State.TODO: "yellow",
+    State.UNTRIED: "dim",
 }
 _TOLD = {State.FAILED, State.WARNED, State.TODO}
 """States with a fix to read."""
@@ -65,11 +66,15 @@ def _lines(findings: Iterable[Finding], output: Output) -> list[str]:
 
 def _troubles(troubles: list[Finding], output: Output) -> list[str]:
     failed = sum(1 for finding in troubles if finding.state is State.FAILED)
-    if not failed:
-        verdict = [output.paint("All that this configuration needs is proved.", "green")]
-    else:
+    open_ones = [finding.name for finding in troubles if finding.state is State.TODO]
+    if failed:
         word = "check" if failed == 1 else "checks"
         verdict = [output.paint(f"{failed} {word} failed.", "red")]
+    elif open_ones:
+        said = f"What was tried is proved. Before a run with Claude Code: {', '.join(open_ones)}."
+        verdict = [output.paint(said, "yellow")]
+    else:
+        verdict = [output.paint("All that this configuration needs is proved.", "green")]
     return [line for finding in troubles for line in (*_trouble(finding), "")] + verdict
 
 

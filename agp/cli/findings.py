@@ -21,6 +21,8 @@ class State(StrEnum):
     UNUSED = "unused"
     TODO = "todo"
     """Not needed by every run, and probably wanted; no failure."""
+    UNTRIED = "untried"
+    """What it needs failed already, and is told there."""
 
 
 @dataclass(frozen=True, slots=True)

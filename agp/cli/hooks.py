@@ -343,6 +343,10 @@ def _status_lines(
     if not any(one.installed for one in found):
         return [*lines, "Nothing is installed: agp hooks install [--scope user|project|managed]"]
     scopes = [one.target.scope for one in found if one.installed]
+    if any(one.problems for one in found if one.installed):
+        lines.append(
+            "What follows holds for hooks as `agp hooks install` writes them; yours differ."
+        )
     heads = ("WHAT HAPPENS", *(scope.upper() for scope in scopes))
     lines += table(heads, [(case.what, *(case.of(s).value for s in scopes)) for case in CASES])
     if any(case.of(scope) is Holds.ASKS for case in CASES for scope in scopes):

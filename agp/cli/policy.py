@@ -70,7 +70,11 @@ def reload(ctx: typer.Context) -> None:
     from agp.contracts.gateway import ControlOp
     from agp.contracts.journal import PolicyLoaded
 
-    loaded = ask_daemon(ControlOp.POLICY_RELOAD, PolicyLoaded)
+    try:
+        loaded = ask_daemon(ControlOp.POLICY_RELOAD, PolicyLoaded)
+    except PolicyError:
+        output_of(ctx).note("Nothing changed: the rules that were in force stay in force.")
+        raise
     counted = f"{loaded.rules} rules of {len(loaded.files)} files"
     line = f"In force now: {counted}, {loaded.policy_digest[:16]}."
     output_of(ctx).show("policy-reload", loaded.model_dump(mode="json"), [line])

@@ -46,7 +46,16 @@ def examine(home: Home) -> tuple[Finding, ...]:
         ("carry", lambda: _carry(config)),
         ("daemon", lambda: _daemon(home)),
     )
+    if not home.root.exists():
+        return (*first, *(_without_home(name, check) for name, check in checks))
     return (*first, *(_tried(name, check) for name, check in checks))
+
+
+def _without_home(name: str, check: Callable[[], Finding]) -> Finding:
+    """Try what needs no home; for the rest one failure, the home's own, says it all."""
+    if name in {"bridge", "login", "carry"}:
+        return _tried(name, check)
+    return Finding(name, State.UNTRIED, "needs the home")
 
 
 def _tried(name: str, check: Callable[[], Finding]) -> Finding:
@@ -85,7 +94,7 @@ def _disk(home: Home, config: Config) -> Finding:
         free = shutil.disk_usage(home.root).free // _MIB
     except OSError as error:
         raise ConfigurationError(
-            "there is no AGP home here", where=str(home.root), fix="run `agp init`"
+            "the disk cannot be looked at", where=str(home.root), why=error.strerror or ""
         ) from error
     if free <= config.disk_reserve_mib:
         raise ConfigurationError(
@@ -181,9 +190,11 @@ _NOBODY = 65534
 def _claude_code(home: Home, config: Config) -> Finding:
     """Let the configured binary show that it is governed; where none is named, one on PATH."""
     from agp.cli.canary_proof import prove_claude_code
+    from agp.intendants.claude_code.version import INSTALL
 
     if not _has_claude(config):
-        return Finding("claude-code", State.UNUSED, "not configured and not on PATH")
+        what = "not on PATH and not named: `agp run` has no harness to govern"
+        return Finding("claude-code", State.TODO, what, fix=INSTALL)
     return prove_claude_code(home, config)
 
 

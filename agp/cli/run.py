@@ -140,6 +140,7 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
         "--interactive": interactive,
         "--unsafe-harness-version": unsafe_harness_version,
     }
+    _check_words(extra or [])
     which = _check_pairing(intendant, script, [n for n, v in harness_only.items() if v])
     output = output_of(ctx)
     at_screen = which == "claude-code" and (interactive or not task)
@@ -175,6 +176,15 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     summary = governed_run(home, config, request, terminal)
     output.show("run", summary.model_dump(mode="json"), summary_lines(request, summary, output))
     return summary.exit_code
+
+
+def _check_words(extra: list[str]) -> None:
+    """Refuse a task without its option; what is behind `--` begins with a dash."""
+    if extra and not extra[0].startswith("-"):
+        task = extra[0] if " " in extra[0] else " ".join(extra)
+        raise UsageRefused(
+            "words without an option are no task", fix=f'agp run --task "{visible(task)}"'
+        )
 
 
 def _check_pairing(

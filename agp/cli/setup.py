@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agp.daemon.home import Home
     from agp.journal.keys import PublicKey
 
+_SCHEMA = "policy.schema.json"
+"""Beside the policy, whose first line names it to editors."""
 _OURS = frozenset(
     {"config.toml", "policy.yaml", "keys", "journal", "calls", "run", "sessions", "harness", "gone"}
 )
@@ -50,9 +52,14 @@ def init(
     home.create()
     home.check()
     starter = shipped("policies/starter.yaml").read_bytes()
+    schema = shipped("policies/policy.schema.json").read_bytes()
     made = [
         path
-        for path, content in ((home.config, CONFIG_TEMPLATE.encode()), (home.policy, starter))
+        for path, content in (
+            (home.config, CONFIG_TEMPLATE.encode()),
+            (home.policy, starter),
+            (home.policy.with_name(_SCHEMA), schema),
+        )
         if write_new(path, content)
     ]
     config = load_config(home.config)
@@ -142,7 +149,9 @@ def _refuse_strange(home: Home) -> None:
     """
     try:
         owner = home.root.stat().st_uid
-        strange = sorted(entry.name for entry in home.root.iterdir() if entry.name not in _OURS)
+        strange = sorted(
+            entry.name for entry in home.root.iterdir() if entry.name not in {*_OURS, _SCHEMA}
+        )
         known = any(entry.name in _OURS for entry in home.root.iterdir())
     except FileNotFoundError:
         return

@@ -243,7 +243,8 @@ def _ground(outside: Outside) -> Iterator[_Ground]:
             raise Unavailable(
                 "the preflight cannot open its listeners; nothing is proved",
                 why=str(error),
-                fix="run `agp doctor`",
+                fix="see that what it names is there and writable for you, with space left, and"
+                " that 127.0.0.1 can be listened on; then try again",
             ) from error
         yield ground
 

@@ -24,5 +24,6 @@ def test_a_reload_is_journaled_and_a_broken_file_changes_nothing() -> None:
         assert "rules of" in good.stdout
         assert broken.returncode == 30
         assert f"{home.home.policy}:" in broken.stderr
+        assert "stay in force" in broken.stderr
         assert home.kinds().count("policy.loaded") == loaded == 2
         home.kill_daemon()

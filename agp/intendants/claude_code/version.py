@@ -93,7 +93,7 @@ def _parts(text: str) -> tuple[int, int, int]:
 PROVED = read_table(TABLE_PLACE.read_bytes())
 LOWEST = PROVED[0]
 NEWEST = PROVED[-1]
-_INSTALL = (
+INSTALL = (
     f"npm install -g @anthropic-ai/claude-code@{NEWEST.version}, "
     "or name it: claude_code in config.toml"
 )
@@ -144,7 +144,7 @@ def check_version(executable: Path, *, unsafe_version: bool = False) -> Executab
             f"Claude Code {text} cannot be governed",
             where=str(executable),
             why=f"versions below {LOWEST.version} ignore settings that the grant rests on",
-            fix=_INSTALL,
+            fix=INSTALL,
         )
     proved = any(version == entry.parts for entry in PROVED)
     unsafe = () if proved else (UNSAFE_VERSION,)
@@ -154,7 +154,7 @@ def check_version(executable: Path, *, unsafe_version: bool = False) -> Executab
             where=str(executable),
             why="its hooks are a contract that changes between versions; proved: "
             + ", ".join(entry.version for entry in PROVED),
-            fix=f"{_INSTALL}; or --unsafe-harness-version, which is journaled",
+            fix=f"{INSTALL}; or --unsafe-harness-version, which is journaled",
         )
     return Executable(path=str(executable), version=text, sha256=_hash(executable), unsafe=unsafe)
 
@@ -176,7 +176,7 @@ def _on_path(path: str) -> Path:
 
 
 def _missing(where: str) -> RunRefused:
-    return RunRefused("there is no Claude Code here", where=where, fix=_INSTALL)
+    return RunRefused("there is no Claude Code here", where=where, fix=INSTALL)
 
 
 def _native(found: Path) -> Path:
@@ -191,7 +191,7 @@ def _native(found: Path) -> Path:
     raise RunRefused(
         "this Claude Code is not a native executable, and none lies beside it",
         where=str(found),
-        fix=_INSTALL,
+        fix=INSTALL,
     )
 
 
@@ -226,7 +226,7 @@ def _ask(executable: Path) -> tuple[int, int, int]:
 
 def _silent(executable: Path, why: str) -> RunRefused:
     return RunRefused(
-        "this is no Claude Code that says its version", where=str(executable), why=why, fix=_INSTALL
+        "this is no Claude Code that says its version", where=str(executable), why=why, fix=INSTALL
     )
 
 

@@ -15,7 +15,7 @@ from agp.cli.app import run_command_line
 from agp.cli.config_template import CONFIG_TEMPLATE
 from agp.cli.setup import write_new
 from agp.daemon.config import Config
-from agp.errors import ConfigurationError, NotBuilt, PolicyError, RunRefused
+from agp.errors import ConfigurationError, NotBuilt, PolicyError, RunRefused, UsageRefused
 
 
 @pytest.fixture
@@ -51,6 +51,15 @@ def test_init_makes_everything_private(home: Path) -> None:
     assert {"config.toml", "policy.yaml", "keys/signing.key", "keys/signing.pub"} <= set(
         contents(home)
     )
+
+
+def test_the_policy_s_first_line_names_a_schema_that_is_there(home: Path) -> None:
+    """An editor finds it without any setting."""
+    assert run_command_line(["init"]) == 0
+
+    named = (home / "policy.yaml").read_text().partition("$schema=")[2].partition("\n")[0]
+
+    assert json.loads((home / named).read_bytes())["properties"]
 
 
 def test_init_twice_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +259,18 @@ def test_keygen_never_overwrites(home: Path, capsys: pytest.CaptureFixture[str])
 
     assert contents(home) == before
     assert "not overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["fix the tests"], ["fix", "the", "tests"]])
+def test_a_task_without_its_option_is_named_as_that(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newcomer's first try; a harness's own argument begins with a dash and is no such word."""
+    assert run_command_line(["run", *words]) == UsageRefused.exit_code
+    assert 'fix: agp run --task "fix the tests"' in capsys.readouterr().err
+
+    assert run_command_line(["run", "--", "--continue"]) == UsageRefused.exit_code
+    assert "words without an option" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["init", "keygen"])

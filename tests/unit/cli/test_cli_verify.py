@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
 from agp.cli.app import run_command_line
-from agp.cli.findings import State
-from agp.cli.proofs import _journal, _login
+from agp.cli.doctor import _lines
+from agp.cli.findings import Finding, State
+from agp.cli.output import Output
+from agp.cli.proofs import _claude_code, _journal, _login
 from agp.daemon.config import Config
 from agp.daemon.home import Home
 from agp.errors import ConfigurationError, IntegrityError
@@ -125,6 +128,20 @@ def test_doctor_verifies_the_journal_that_is_there(home: Home) -> None:
         _journal(home)
     assert "edit" in found.value.what
     assert found.value.fix
+
+
+def test_doctor_does_not_call_everything_proved_where_no_harness_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next command would fail: it is named, with its fix, and is no failure."""
+    monkeypatch.setenv("PATH", "")
+
+    found = _claude_code(Home(Path("/nonexistent")), Config())
+    lines = _lines([found, Finding("x", State.PROVED, "y")], Output(io.StringIO(), io.StringIO()))
+
+    assert found.state is State.TODO
+    assert "npm install" in found.fix
+    assert lines[-1] == "What was tried is proved. Before a run with Claude Code: claude-code."
 
 
 @pytest.mark.parametrize(
