@@ -354,7 +354,7 @@ def test_a_call_ends_when_its_daemon_is_gone_for_good() -> None:
 
 
 def test_another_user_may_not_ask_for_a_call() -> None:
-    """Root can reach the socket; the kernel says that it is not the view's user."""
+    """Root can reach the socket; who it is says the kernel, and what it asks is not even read."""
     if os.geteuid() != 0:
         assert os.geteuid() == ORDINARY, "run as root or as the suite's ordinary user"
         return
@@ -363,6 +363,6 @@ def test_another_user_may_not_ask_for_a_call() -> None:
         (path,) = made.home.root.rglob("call.sock")
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(str(path))
-            peer.sendall(b"AGPC1 call c-0123456789abcdef\n")
+            peer.settimeout(10)
             assert b"this user may not" in peer.recv(4096)
         run.kill()

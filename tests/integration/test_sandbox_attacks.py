@@ -246,8 +246,10 @@ def test_the_daemon_s_process_and_memory_are_not_there(scene: Stage) -> None:
     mine = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     code = (
         "import os, sys\n"
-        "seen = [open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[19]"
-        " for p in os.listdir('/proc') if p.isdigit()]\n"
+        "seen = []\n"
+        "for p in filter(str.isdigit, os.listdir('/proc')):\n"
+        "    try: seen.append(open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[19])\n"
+        "    except OSError: pass  # others come and go meanwhile\n"
         "print(sys.argv[1] in seen, os.path.exists(f'/proc/{sys.argv[2]}/mem'))\n"
     )
     outside = subprocess.run(
