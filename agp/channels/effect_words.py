@@ -54,6 +54,11 @@ def by_gravity(effects: Iterable[Effect]) -> tuple[Effect, ...]:
     )
 
 
+def network_in_words(network: tuple[str, ...]) -> str:
+    """Say what a call in a view of its own reaches; nothing is said of the other calls."""
+    return ", ".join(network) or "none: this call reaches no host"
+
+
 def in_words(effect: Effect, *, limit: int) -> str:
     """Say one effect on one line, made visible."""
     subject = shlex.join(effect.argv) if effect.argv else effect.endpoint

@@ -12,7 +12,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from agp.channels.effect_words import by_gravity, in_words
+from agp.channels.effect_words import by_gravity, in_words, network_in_words
 from agp.contracts.display import visible, visible_lines
 from agp.contracts.strict_json import Member, parse_object
 from agp.errors import MessageRefused
@@ -148,6 +148,8 @@ def _facts(request: ApprovalRequest, cut: Cut, page: _Page) -> Iterator[tuple[st
     yield "", f"isolation: {request.grade.value}"
     yield "why", f"rule {visible(request.rule_id)}: {visible(request.reason, limit=600)}"
     yield from _effects(request, cut)
+    if request.network is not None:
+        yield "network", visible(network_in_words(request.network), limit=cut.text)
     for text in request.cannot_see:
         yield "unseen", f"the policy cannot see inside: {visible(text, limit=400)}"
     yield from _people(request)

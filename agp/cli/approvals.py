@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from agp.channels.effect_words import network_in_words
 from agp.cli.age import since
 from agp.cli.control import NOT_RUNNING
 from agp.cli.output import table
@@ -183,12 +184,19 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
         *_left_out(one.input_left_out, "characters of the call", one),
         *(f"  effect          {visible(e.describe())}" for e in one.effects),
         *_left_out(one.effects_left_out, "effects", one),
+        *(f"  network         {text}" for text in _network(one)),
         *blind,
         f"  rule            {visible(one.rule_id)}: {visible(one.reason)}",
         *(f"  who             {text}" for text in _who(one)),
         *([says] if one.says else []),
         f"  answer          agp approve {visible(one.approval_id)}, or agp deny it with a --reason",
     )
+
+
+def _network(one: ApprovalRequest) -> tuple[str, ...]:
+    if one.network is None:
+        return ()
+    return (visible(network_in_words(one.network), limit=_WHOLE),)
 
 
 def _left_out(count: int, what: str, one: ApprovalRequest) -> tuple[str, ...]:

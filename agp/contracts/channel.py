@@ -73,6 +73,9 @@ class ApprovalRequest(Contract):
     effects: tuple[Effect, ...]
     cannot_see: tuple[str, ...] = ()
     """What the policy cannot look into, in words."""
+    network: tuple[str, ...] | None = None
+    """`host:port` names that a yes opens, for this call alone; empty: no network at all. None: the
+    call does not run in a view of its own."""
     rule_id: RuleId
     reason: str
     hint: str

@@ -36,6 +36,7 @@ from agp.contracts.journal import (
 )
 from agp.contracts.policy import Decision, Effect, EffectKind, Grade, Tier, Verdict
 from agp.governor.desk import ApprovalDesk, from_utc_text, utc_text
+from agp.governor.handed import reachable
 from agp.governor.session import MAX_PENDING_APPROVALS, Call, CallState, GovernedSession
 from agp.governor.tickets import input_digest
 from agp.journal.commitment import commitment as commit
@@ -335,6 +336,7 @@ class Decider:
             cannot_see=tuple(
                 effect.subject for effect in weighed.effects if effect.kind is EffectKind.OPAQUE
             ),
+            network=None if call.handed is None else reachable(verdict),
             rule_id=verdict.rule_id,
             reason=verdict.reason,
             hint=verdict.hint,

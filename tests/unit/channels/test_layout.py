@@ -55,6 +55,17 @@ def test_a_question_says_what_where_why_until_when_and_who_asks():
     )
 
 
+def test_a_call_in_a_view_of_its_own_says_what_it_reaches():
+    """A person who grants `npm install` must not learn from its failure that it had no network."""
+    (none,) = (row for row in rows_of(network=()) if row.startswith("network"))
+    (some,) = (row for row in rows_of(network=("a.example:443",)) if row.startswith("network"))
+    assert (none, some) == (
+        "network  none: this call reaches no host",
+        "network  a.example:443",
+    )
+    assert not any(row.startswith("network") for row in rows_of())
+
+
 def test_a_line_break_of_the_call_and_a_wrapped_line_look_different():
     """Attack: a newline ends a shell command, a wrapped row does not."""
     rows = rows_of(width=30, input_json=json.dumps({"command": "a" * 40 + "\nrm -rf ~"}))

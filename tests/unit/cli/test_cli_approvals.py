@@ -48,6 +48,14 @@ def request(**changes: object) -> ApprovalRequest:
     return ApprovalRequest.model_validate(values | changes)
 
 
+def test_a_card_says_what_the_call_reaches_where_agp_runs_it() -> None:
+    none, some = (_cards((request(network=n),), NOW) for n in ((), ("a.example:443",)))
+
+    assert "  network         none: this call reaches no host" in none
+    assert "  network         a.example:443" in some
+    assert not any("network" in line for line in _cards((request(),), NOW))
+
+
 def test_the_inbox_says_who_asks_for_what_why_and_how_long() -> None:
     told = "\n".join(_inbox((request(agent_id="sub-1", reason="a person decides"),), NOW))
 
