@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agp.channels.effect_words import network_in_words
 from agp.cli.age import since
 from agp.cli.control import NOT_RUNNING
 from agp.cli.output import table
@@ -194,6 +193,8 @@ def _card(one: ApprovalRequest, now: datetime) -> tuple[str, ...]:
 
 
 def _network(one: ApprovalRequest) -> tuple[str, ...]:
+    from agp.channels.effect_words import network_in_words
+
     if one.network is None:
         return ()
     return (visible(network_in_words(one.network), limit=_WHOLE),)
