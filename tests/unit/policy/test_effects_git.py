@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AUTHOR = ("-c", "user.name=Ann", "-c", "user.email=ann@localhost")
+_ENVIRONMENT = dict(GIT_ENVIRONMENT)
 _NAMED = ("diff.external", "diff.evil.command", "diff.evil.textconv", "core.fsmonitor")
 
 
@@ -45,7 +46,7 @@ def ask(repo: Path, *words: str) -> bool:
         "PATH": os.environ["PATH"],
         "HOME": str(repo.parent),
         "GIT_CONFIG_NOSYSTEM": "1",
-        **dict(GIT_ENVIRONMENT),
+        **_ENVIRONMENT,
     }
     subprocess.run(
         ["git", *words],
@@ -97,3 +98,53 @@ def test_a_patch_without_the_flags_starts_one_and_is_not_understood(
     labels = [effect.labels for effect in effects_of(action, world_for(action))]
     assert not any(Label.UNDERSTOOD in one for one in labels)
     assert ask(hostile, *command.split()[1:])
+
+
+_HOME_RUNS = """[core]
+  attributesFile = {place}/attributes
+  hooksPath = {place}/hooks
+[filter "evil"]
+  clean = {place}/program
+[diff]
+  external = {place}/program
+"""
+
+
+@pytest.fixture(params=[".gitconfig", ".config/git/config"])
+def home_runs(hostile: Path, request: pytest.FixtureRequest) -> Path:
+    """The HOME that calls share, as an earlier quiet call left it."""
+    home = hostile.parent
+    for key in _NAMED:
+        ask(hostile, "config", "--unset-all", key)
+    (hostile / ".gitattributes").unlink()
+    (home / "attributes").write_text("a filter=evil\n")
+    (home / "hooks").mkdir()
+    (home / "hooks/pre-commit").symlink_to(home / "program")
+    (home / request.param).parent.mkdir(parents=True, exist_ok=True)
+    (home / request.param).write_text(_HOME_RUNS.format(place=home))
+    return hostile
+
+
+@pytest.mark.parametrize("words", ["status", "diff", "add a", "commit -qam y"])
+def test_what_an_earlier_call_left_in_home_turns_no_git_command_into_another(
+    home_runs: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the control that it does where nothing keeps git from reading it."""
+    assert not ask(home_runs, *_AUTHOR, *words.split())
+    (home_runs / "a").write_text("3\n")
+    monkeypatch.delitem(_ENVIRONMENT, "GIT_CONFIG_GLOBAL")
+    assert ask(home_runs, *_AUTHOR, *words.split())
+
+
+def test_git_starts_ssh_without_the_configuration_of_home(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: `ProxyCommand` there is a program that runs in the fetch that a person granted."""
+    home = hostile.parent
+    trace = home / "ssh"
+    trace.write_text(f'#!/bin/sh\necho "$@" > {home}/said\n')
+    trace.chmod(0o755)
+    ask(hostile, "config", "core.sshCommand", str(home / "program"))
+    monkeypatch.setenv("PATH", f"{home}:{os.environ['PATH']}")
+    assert not ask(hostile, "fetch", "git@example.invalid:x/y.git")
+    assert (home / "said").read_text().startswith("-F /dev/null ")
