@@ -61,7 +61,7 @@ class Question:
         self.note = note
         """Shown at first: why an answer before this one did not count; safe to show."""
         self.aside = aside
-        """How it is put aside, shown with it; empty: it cannot be."""
+        """What Ctrl-C or Ctrl-Z does here, shown with it."""
         self._listener: MemoryObjectSendStream[Event] | None = None
 
     def update(self, request: ApprovalRequest, position: tuple[int, int]) -> None:

@@ -80,7 +80,10 @@ class PlainDrawing:
         view = picture.view
         if last is None or last.request != picture.request or last.view.whole != view.whole:
             note = (view.note,) if view.note else ()
-            await self._write_rows((title(picture.position), *picture.rows, *note, hint(view)))
+            keys = (f"{view.aside}.",) if view.aside else ()
+            await self._write_rows(
+                (title(picture.position), *picture.rows, *note, *keys, hint(view))
+            )
         elif view.note and view.note != last.view.note:
             await self._write_rows((view.note, hint(view)))
         elif view.typed.startswith(last.view.typed):

@@ -18,7 +18,7 @@ from agp.contracts.strict_json import Member, parse_object
 from agp.errors import MessageRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from agp.contracts.channel import ApprovalRequest
 
@@ -128,30 +128,40 @@ def _cells(char: str) -> int:
 
 
 def _render(request: ApprovalRequest, cut: Cut, page: _Page) -> tuple[str, ...]:
-    rows: list[str] = []
-    for label, text in _facts(request, cut, page):
-        rows += _labelled(label, text, page)
+    """What it does and the call itself first: a small window shows them without a key."""
     call = tuple(_call(request, cut, page))
-    rows += _labelled("call", _about_call(request, call, cut), page)
-    rows += _shorten_rows(call, cut, request.input_json, page.width)
-    return tuple(rows)
+    said = _about_call(request, call, cut)
+    return (
+        *_rows(_deeds(request, cut), page),
+        *_labelled("call", said, page),
+        *_shorten_rows(call, cut, request.input_json, page.width),
+        *_rows(_circumstances(request, page), page),
+    )
 
 
-def _facts(request: ApprovalRequest, cut: Cut, page: _Page) -> Iterator[tuple[str, str]]:
+def _rows(facts: Iterable[tuple[str, str]], page: _Page) -> Iterator[str]:
+    for label, text in facts:
+        yield from _labelled(label, text, page)
+
+
+def _deeds(request: ApprovalRequest, cut: Cut) -> Iterator[tuple[str, str]]:
     yield "id", visible(request.approval_id)
     yield "what", f"{visible(request.tool, limit=200)}, wanted by {visible(request.harness)}"
-    if request.says:
-        yield "", f"the agent says: {visible(request.says, limit=400)}"
-    agent = "its main agent" if request.agent_id is None else f"agent {visible(request.agent_id)}"
-    yield "where", f"on {visible(page.host)}, in {visible(request.cwd, limit=600)}"
-    yield "", f"session {visible(request.session_id)}, {agent}"
-    yield "", f"isolation: {request.grade.value}"
-    yield "why", f"rule {visible(request.rule_id)}: {visible(request.reason, limit=600)}"
     yield from _effects(request, cut)
     if request.network is not None:
         yield "network", visible(network_in_words(request.network), limit=cut.text)
     for text in request.cannot_see:
         yield "unseen", f"the policy cannot see inside: {visible(text, limit=400)}"
+
+
+def _circumstances(request: ApprovalRequest, page: _Page) -> Iterator[tuple[str, str]]:
+    if request.says:
+        yield "says", f"the agent says: {visible(request.says, limit=400)}"
+    agent = "its main agent" if request.agent_id is None else f"agent {visible(request.agent_id)}"
+    yield "where", f"on {visible(page.host)}, in {visible(request.cwd, limit=600)}"
+    yield "", f"session {visible(request.session_id)}, {agent}"
+    yield "", f"isolation: {request.grade.value}"
+    yield "why", f"rule {visible(request.rule_id)}: {visible(request.reason, limit=600)}"
     yield from _people(request)
     yield "until", _until(request.expires_at, page.now)
 

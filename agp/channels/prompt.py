@@ -17,6 +17,14 @@ from agp.contracts.display import visible
 LONGEST_LINE: Final = 400
 """Characters; what is typed beyond is not taken."""
 _DENY: Final = "deny"
+_HINTS: Final = (
+    "Type {} to allow this once, or deny, or deny and a reason. Then Enter.",
+    "Type {} to allow once, or deny and a reason. Then Enter.",
+    "Type {} to allow, or deny. Enter.",
+    "{}, or deny",
+    "{}/deny",
+)
+"""With the word, the longest that fits."""
 _NOTHING: Final = {
     Key.PASTED: "pasted text does not count; type it.",
     Key.ESCAPE: "Esc answers nothing.",
@@ -65,7 +73,7 @@ class View:
     note: str = ""
     """Why the last line answered nothing; safe to show."""
     aside: str = ""
-    """How the question is put aside; empty: it cannot be."""
+    """What Ctrl-C or Ctrl-Z does here, shown with the question."""
 
 
 def laid_out(view: View, *, rows: int, page: int) -> View:
@@ -104,9 +112,11 @@ def press(view: View, key: str | Key) -> View | Said:
     return after
 
 
-def hint(view: View) -> str:
-    """Say what can be typed."""
-    return f"Type {view.word} to allow this once, or deny, or deny and a reason. Then Enter."
+def hint(view: View, width: int | None = None) -> str:
+    """Say what can be typed; in these columns never half a word of it. None: it may wrap."""
+    said = [line.format(view.word) for line in _HINTS]
+    fitting = (line for line in said if width is None or len(line) <= width)
+    return next(fitting, "")
 
 
 def _enter(view: View) -> View | Said:

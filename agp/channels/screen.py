@@ -32,7 +32,7 @@ def full_screen(
         *shown,
         *([""] * (view.page - len(shown))),
         _style(_status(view, width), WARN if view.note else "", colour=colour),
-        hint(view)[: width - 1],
+        hint(view, width - 1),
         typed_line(view, width),
     ]
     body = "".join(f"\x1b[{at};1H{PLAIN}\x1b[2K{line}" for at, line in enumerate(lines, 1))
@@ -52,7 +52,7 @@ def title(position: tuple[int, int]) -> str:
 
 
 def _title(position: tuple[int, int], width: int, aside: str) -> str:
-    """Put how to put it aside at the right edge, where there is room for both."""
+    """Put what Ctrl-C or Ctrl-Z does at the right edge, where there is room for both."""
     said = title(position)
     room = width - 1 - len(said) - len(aside)
     return f"{said}{' ' * room}{aside}" if aside and room > 1 else said[: width - 1]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agp.contracts.base import ApprovalId, SessionId
 
 _LONGEST_TEXT: Final = 100_000
+_ENDS: Final = "Ctrl-C ends the run"
 KEPT_LINES: Final = 2000
 """Lines that wait behind a question; of more, the oldest are dropped and counted."""
 
@@ -54,8 +55,8 @@ class TerminalPrompt:
         self._changed = anyio.Event()
         self._question: Question | None = None
         self._scope: anyio.CancelScope | None = None
-        self._aside = ""
-        """How a question is put aside, where it can be."""
+        self._aside = _ENDS
+        """What Ctrl-C or Ctrl-Z does at a question."""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._dropped = 0
 

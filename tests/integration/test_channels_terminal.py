@@ -212,6 +212,16 @@ def test_the_whole_of_a_long_call_can_be_paged(operator: Operator):
     operator.until(lambda: b"line 2500" in operator.raw, "the middle of the call")
 
 
+def test_a_small_window_shows_the_command_and_a_hint_that_is_whole(operator: Operator):
+    operator.asked(request())
+    for columns, hint in ((70, "Then Enter."), (40, "Type otter to allow, or deny. Enter.")):
+        drawn = operator.screen.draws
+        operator.resize(columns, 18)
+        operator.until(lambda drawn=drawn: operator.screen.draws > drawn, "a new drawing")
+        operator.sees("│    git push origin main")
+        operator.sees(hint)
+
+
 def test_a_resize_draws_the_question_anew(operator: Operator):
     operator.asked(request())
     drawn = operator.screen.draws
@@ -283,6 +293,7 @@ def test_what_else_is_said_waits_behind_the_question(operator: Operator):
 
 def test_control_c_interrupts_the_run_and_denies_nothing(operator: Operator):
     operator.asked(request())
+    operator.sees("Ctrl-C ends the run")
     operator.type("otter\x03")
     assert operator.report("end")["how"] == "KeyboardInterrupt"
     operator.gone()

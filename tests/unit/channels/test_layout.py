@@ -21,6 +21,11 @@ def rows_of(width: int = 80, **changes: object) -> tuple[str, ...]:
     return render(request(**changes), host="box", width=width, now=NOW, colour=False)
 
 
+def call_of(rows: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the rows of the call itself."""
+    return tuple(row for row in rows if row.startswith(("│ ", "┊ ", "⟪")))
+
+
 def cells(row: str) -> int:
     return sum(1 if char.isascii() else 2 for char in row)
 
@@ -37,21 +42,21 @@ def test_a_question_says_what_where_why_until_when_and_who_asks():
     assert rows == (
         "id       otter-3f9c2e1a",
         "what     Bash, wanted by claude-code",
-        "         the agent says: Push the branch",
-        "where    on box, in /home/me/repo",
-        "         session s-0123456789ab, agent sub-1",
-        "         isolation: shared",
-        "why      rule ask-push: a push leaves this machine",
         "it       connects to github.example:443",
         "         runs git push origin main",
         "unseen   the policy cannot see inside: node -e '…'",
-        "who      2 of uid:1000, uid:1001",
-        "         yes so far: uid:1001",
-        "until    2026-11-20 12:09:30 UTC, in 9 min",
         "call     52 bytes of input, the whole of it",
         "│ command =",
         "│    git push origin main",
         "│ timeout = 1000",
+        "says     the agent says: Push the branch",
+        "where    on box, in /home/me/repo",
+        "         session s-0123456789ab, agent sub-1",
+        "         isolation: shared",
+        "why      rule ask-push: a push leaves this machine",
+        "who      2 of uid:1000, uid:1001",
+        "         yes so far: uid:1001",
+        "until    2026-11-20 12:09:30 UTC, in 9 min",
     )
 
 
@@ -69,24 +74,24 @@ def test_a_call_in_a_view_of_its_own_says_what_it_reaches():
 def test_a_line_break_of_the_call_and_a_wrapped_line_look_different():
     """Attack: a newline ends a shell command, a wrapped row does not."""
     rows = rows_of(width=30, input_json=json.dumps({"command": "a" * 40 + "\nrm -rf ~"}))
-    assert rows[-3:] == ("│    " + "a" * 23, "┊ " + "a" * 17, "│    rm -rf ~")
+    assert call_of(rows)[-3:] == ("│    " + "a" * 23, "┊ " + "a" * 17, "│    rm -rf ~")
 
 
 def test_a_member_cannot_be_forged_by_a_line_of_another():
     rows = rows_of(input_json=json.dumps({"command": "ls\ntimeout = 1"}))
-    assert rows[-2:] == ("│    ls", "│    timeout = 1")
+    assert call_of(rows)[-2:] == ("│    ls", "│    timeout = 1")
 
 
 def test_input_that_is_no_object_is_shown_as_it_is_written():
-    assert rows_of(input_json='{"a":1,"a":2}')[-1] == '│ {"a":1,"a":2}'
-    assert rows_of(input_json="\x1b[2J")[-1] == "│ \\e[2J"
+    assert call_of(rows_of(input_json='{"a":1,"a":2}'))[-1] == '│ {"a":1,"a":2}'
+    assert call_of(rows_of(input_json="\x1b[2J"))[-1] == "│ \\e[2J"
 
 
 def test_a_long_call_keeps_head_and_tail_and_the_whole_can_be_had():
     shown = request(input_json=json.dumps({"command": "\n".join(map(str, range(1000)))}))
     short = render(shown, host="box", width=80, now=NOW, colour=False)
     assert "head and tail; Tab shows all of it" in "\n".join(short)
-    assert short[-1] == "│    999"
+    assert call_of(short)[-1] == "│    999"
     assert any(re.fullmatch(r"⟪\d+ rows left out, sha256 [0-9a-f]{12}⟫", row) for row in short)
     whole = render_whole(shown, host="box", width=80, now=NOW, colour=False)
     assert [row for row in whole if row.startswith("│    ")] == [f"│    {n}" for n in range(1000)]
@@ -158,9 +163,23 @@ def test_the_marks_of_a_cut_fit_a_narrow_screen_too():
 @given(text=ANY)
 def test_text_of_the_agent_stands_behind_an_indent_or_a_gutter_of_ours(text: str):
     """Attack: text that begins a row could imitate a row of ours."""
-    labels = ("id ", "what ", "where ", "why ", "it ", "until ", "call ", "│ ", "┊ ", "⟪", " " * 9)
+    labels = (
+        "id ",
+        "what ",
+        "says ",
+        "where ",
+        "why ",
+        "it ",
+        "until ",
+        "call ",
+        "│ ",
+        "┊ ",
+        "⟪",
+        " " * 9,
+    )
     rows = rows_of(says=text, cwd=text, reason=text, input_json=json.dumps({"command": text}))
     assert all(row.startswith(labels) for row in rows)
+    assert sum(row.startswith("says ") for row in rows) == bool(text)
     for label in ("id ", "what ", "where ", "why ", "until ", "call "):
         assert sum(row.startswith(label) for row in rows) == 1
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agp.approvals.words import WORDS
 from agp.channels.keys import Key
+from agp.channels.layout import NARROWEST
 from agp.channels.prompt import (
     LONGEST_LINE,
     Allow,
@@ -14,6 +15,7 @@ from agp.channels.prompt import (
     Interrupt,
     Said,
     View,
+    hint,
     laid_out,
     press,
 )
@@ -104,6 +106,16 @@ def test_the_line_is_edited_and_bounded():
     assert isinstance(view, View)
     assert len(view.typed) == LONGEST_LINE
     assert after(view, Key.ERASE_LINE, *"otterr", Key.RUB_OUT, Key.ENTER) == Allow()
+
+
+def test_the_hint_names_the_word_and_deny_and_is_never_cut():
+    longest = View(word=max(WORDS, key=len), rows=1, page=1)
+    for width in range(NARROWEST - 1, 200):
+        said = hint(longest, width)
+        assert len(said) <= width
+        assert (longest.word in said, "deny" in said) == (True, True)
+        assert said.endswith(("Enter.", "deny"))
+    assert hint(longest, 39).startswith(f"Type {longest.word} to allow")
 
 
 @given(
