@@ -142,7 +142,8 @@ def test_what_no_hook_decides_is_blocked_or_named(home: House) -> None:
     assert "sk-ant-dummy" not in str(shell), "redacted"
     assert any(what == "mode_changed" and "from default" in str(detail) for what, detail in seen)
     assert "TOPSECRET" not in str([r.body for r in model.requests])
-    assert "PLAINTEXT" in str([r.body for r in model.requests]), "a mention does reach the model"
+    assert "PLAINTEXT" not in str([r.body for r in model.requests]), "a mention is only a name"
+    assert "look at @plain.txt" in str([r.body for r in model.requests])
     decided = home.payloads("call.decided")
     (typed,) = [c for c in decided if c["tool_use_id"].startswith("typed-")]
     assert "sk-ant-dummy" not in str(typed), "redacted"

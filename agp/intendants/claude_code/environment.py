@@ -32,6 +32,11 @@ _FIXED = (
     ("DISABLE_ERROR_REPORTING", "1"),
     ("DISABLE_TELEMETRY", "1"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    # Attack: its daemon and spare processes listen in /tmp whatever TMPDIR says; a granted call
+    # took their sockets over and had its own commands run in the harness's view.
+    ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
+    # Attack: a mentioned file is read before any hook is heard, and brought back by /compact.
+    ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
 )
 SCREEN_ENVIRONMENT = (("COLORTERM", "truecolor"), ("TERM", "xterm-256color"))
 """For the harness's own screen: what AGP's filter lets through, whatever the real terminal is."""

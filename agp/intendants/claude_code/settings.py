@@ -76,6 +76,7 @@ class _Permissions(Contract):
 class _Settings(Contract):
     allowManagedHooksOnly: Literal[True]  # noqa: N815 - the harness's own key
     allowManagedPermissionRulesOnly: Literal[True]  # noqa: N815 - likewise
+    disableAgentView: Literal[True]  # noqa: N815 - likewise
     disableAllHooks: Literal[False]  # noqa: N815 - likewise
     disableSkillShellExecution: Literal[True]  # noqa: N815 - likewise
     requiredMinimumVersion: Annotated[str, AfterValidator(_lowest)]  # noqa: N815 - likewise
@@ -93,6 +94,7 @@ def format_settings(*, reconnect_s: int, denied_reads: tuple[str, ...] = ()) -> 
     settings = _Settings(
         allowManagedHooksOnly=True,
         allowManagedPermissionRulesOnly=True,
+        disableAgentView=True,
         disableAllHooks=False,
         disableSkillShellExecution=True,
         requiredMinimumVersion=LOWEST.version,

@@ -45,6 +45,8 @@ def test_the_argument_vector_is_exactly_this() -> None:
 def test_the_environment_is_exactly_this() -> None:
     assert plan().environment == (
         ("ANTHROPIC_BASE_URL", "http://127.0.0.1:8080"),
+        ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
+        ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
         ("DISABLE_ERROR_REPORTING", "1"),
