@@ -16,9 +16,11 @@ import pytest
 
 from agp.contracts.gateway import ControlOp
 from agp.daemon.call_desk import SOCKET_NAME, CallDesk
+from agp.daemon.config import Config, McpServer
+from agp.daemon.mcp import PlannedServer, plan_servers
 from agp.daemon.messages import EndCall, StartedCall, write_value
 from agp.errors import Unauthorised
-from agp.sandbox.call_view import CallSeats
+from agp.sandbox.call_view import CallSeats, prepare_servers
 from agp.sandbox.host import run_as
 from agp.sandbox.places import create, plan_places, remove_created
 from agp.sandbox.view import prepare_home, prepare_tmp
@@ -103,15 +105,17 @@ Asks = Callable[[list[str], dict[str, Any]], Awaitable[Any]]
 """Starts the shim: its words without the kind, and whose process it is."""
 
 
-def served(place: Path, lease: Any, ask: Asks) -> Any:
+def served(place: Path, lease: Any, ask: Asks, servers: tuple[PlannedServer, ...] = ()) -> Any:
     """Serve one desk while somebody asks it with the real shim, as the view's user."""
     who = run_as(str(place / "repo"))
     prepare_home(place / "call-home", who)
     prepare_tmp(place / "tmp", who)
+    prepare_servers(place / "servers", tuple(server.name for server in servers), who)
     seats = CallSeats(
         agp_home="/nonexistent/agp",
         call_home=str(place / "call-home"),
         session_tmp=str(place / "tmp"),
+        servers=str(place / "servers"),
         forwarder=(ROOT / "hooks/agp-forward").read_bytes(),
     )
     places = plan_places(str(place / "repo"))
@@ -120,7 +124,7 @@ def served(place: Path, lease: Any, ask: Asks) -> Any:
 
     async def serve() -> Any:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(CallDesk(lease, seats, places, who, ()).serve)
+            await tasks.start(CallDesk(lease, seats, places, who, servers).serve)
             said = await ask(words, {"user": who.uid} if who.staged else {})
             tasks.cancel_scope.cancel()
         return said
@@ -215,3 +219,49 @@ def test_what_was_typed_and_is_granted_when_nobody_waits_any_more_does_not_run(
         (None, "whoever waited for it was gone, so its view was ended")
     ]
     assert not (place / "repo/too-late").exists()
+
+
+POISON = """python3 - <<'E'
+import os, site
+os.makedirs(site.getusersitepackages(), exist_ok=True)
+code = "print('POISONED by', __file__, flush=True)"
+open(site.getusersitepackages() + "/usercustomize.py", "w").write(code)
+open("/tmp/left", "w").write("x")
+E
+python3 -c 'print("the control")'
+"""
+LOOKS = """import os
+def found(top):
+    return [os.path.join(d, f) for d, _, files in os.walk(top) for f in files]
+print(found(os.environ["HOME"]), os.path.exists("/tmp/left"), flush=True)
+for name in (os.environ["HOME"], "/tmp"):
+    open(name + "/mine", "a").write("x")
+    print(open(name + "/mine").read(), flush=True)
+"""
+
+
+def test_what_a_call_leaves_reaches_no_server_and_no_server_another(place: Path) -> None:
+    """Attack: while a person thinks about a server's start, a quiet call leaves a
+    `usercustomize.py` in HOME; the approved, hashed server runs it with its secret and network.
+    """
+    script = place / "server.py"
+    script.write_text(LOOKS)
+    script.chmod(0o644)
+    named = McpServer(command=("python3", str(script)))
+    config = Config(mcp_servers={"one": named, "two": named})
+    servers, left = plan_servers(config, str(place / "repo"), agp_home="/nonexistent/agp")
+    assert left == ()
+
+    async def ask(words: list[str], given: dict[str, Any]) -> list[bytes]:
+        said: list[bytes] = []
+        for kind in (("call", NAME), ("mcp", "one"), ("mcp", "one"), ("mcp", "two")):
+            whole = ["/bin/sh", "-c", 'exec "$@" 3>/dev/null', "sh", *words, *kind]
+            done = await anyio.run_process(whole, check=False, cwd="/", **given)
+            said.append(done.stdout)
+        return said
+
+    call, *started = served(place, PlayedLease(place, POISON, (), False), ask, servers)
+    assert b"POISONED" in call, "the control: a later program of the calls does load it"
+    assert started[0].split(b"\n") == [b"[] False", b"x", b"x", b""]
+    assert started[1].split(b"\n")[1:] == [b"xx", b"xx", b""], "what is its own is kept"
+    assert started[2] == started[0], "another server begins with nothing, too"
