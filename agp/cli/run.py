@@ -17,7 +17,7 @@ from agp.cli.login import NO_LOGIN, without_login
 from agp.cli.output import table
 from agp.cli.wire import check_keys, checked_home, output_of
 from agp.contracts.display import visible
-from agp.errors import NotBuilt, UsageRefused
+from agp.errors import AgpError, NotBuilt, UsageRefused
 
 if TYPE_CHECKING:
     from agp.cli.output import Output
@@ -173,7 +173,13 @@ def run(  # noqa: PLR0913 - one parameter for each option: typer's idiom
     if observe:
         output.note("\n".join(_OBSERVED))
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and not output.as_json
-    summary = governed_run(home, config, request, terminal)
+    kept: list[str] = []
+    try:
+        summary = governed_run(home, config, request, terminal, kept.append)
+    except AgpError:
+        for conversation in kept:
+            output.note(f"go on: {going_on(request, conversation)}")
+        raise
     output.show("run", summary.model_dump(mode="json"), summary_lines(request, summary, output))
     return summary.exit_code
 

@@ -102,7 +102,7 @@ class HarnessRun:
                 beside.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                kept = await anyio.to_thread.run_sync(self._kept)
+                kept = self._lease.conversation = await anyio.to_thread.run_sync(self._kept)
         return replace(await self._judged(exit_code, found.changed), resume=kept)
 
     def _kept(self) -> str:

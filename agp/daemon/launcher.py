@@ -44,6 +44,8 @@ from agp.sandbox.host import check_workspace, run_as
 from agp.sandbox.local import LocalProvider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import JsonValue
 
     from agp.contracts.base import SessionId
@@ -61,8 +63,16 @@ _CLOSE_S: Final = 10.0
 """For closing a session that failed; after that the daemon reaps it."""
 
 
-def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool) -> RunSummary:  # noqa: FBT001 - a fact
+def governed_run(
+    home: Home,
+    config: Config,
+    request: RunRequest,
+    terminal: bool,  # noqa: FBT001 - a fact
+    kept: Callable[[str], None],
+) -> RunSummary:
     """Run one governed session to its end.
+
+    A run that fails hands the conversation that was kept, if one was, to `kept` before it raises.
 
     Raises:
         RunRefused: it was refused before anything started.
@@ -74,7 +84,7 @@ def governed_run(home: Home, config: Config, request: RunRequest, terminal: bool
         background.start(home, arguments=("--until-idle",))
 
     async def session() -> tuple[SessionId, Ended, dict[str, JsonValue]]:
-        return await _session(home, config, planned, terminal=terminal)
+        return await _session(home, config, planned, kept, terminal=terminal)
 
     session_id, ended, said = unwrapped(lambda: anyio.run(session))
     closed = read_args(ClosedSession, said)
@@ -104,7 +114,7 @@ def _plan(home: Home, config: Config, request: RunRequest) -> Planned:
 
 
 async def _session(
-    home: Home, config: Config, planned: Planned, *, terminal: bool
+    home: Home, config: Config, planned: Planned, kept: Callable[[str], None], *, terminal: bool
 ) -> tuple[SessionId, Ended, dict[str, JsonValue]]:
     """Open the session, run what is governed in it, close it in order whatever happens."""
     args = OpenSession(
@@ -128,6 +138,8 @@ async def _session(
         try:
             ended = await _governed(home, config, planned, lease, terminal=terminal)
         except BaseException as error:
+            if lease.conversation:
+                kept(lease.conversation)
             killed = find(error, Interrupted)
             if find(error, JournalBroken) is not None:
                 raise
@@ -135,7 +147,7 @@ async def _session(
                 with anyio.move_on_after(_CLOSE_S, shield=True):
                     await _end(lease, Ended("refused"))
                 raise
-            ended = Ended("killed", str(killed))
+            ended = Ended("killed", str(killed), resume=lease.conversation)
         with anyio.CancelScope(shield=True):
             said = await _end(lease, ended)
         return lease.session.session_id, ended, said

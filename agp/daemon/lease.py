@@ -55,6 +55,8 @@ class Lease:
         self._arrived, self._notices = anyio.create_memory_object_stream[ControlNotice](math.inf)
         self.session: OpenedSession
         self._view: LiveView | None = None
+        self.conversation = ""
+        """What was kept of the harness at its end, to go on with; empty: nothing was."""
 
     async def ask(self, op: ControlOp, args: Contract) -> dict[str, JsonValue]:
         """Ask one operation for this session; after a break it is asked again of the next daemon.
