@@ -38,7 +38,16 @@ _FIXED = (
     # Attack: a mentioned file is read before any hook is heard, and brought back by /compact.
     ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
 )
-SCREEN_ENVIRONMENT = (("COLORTERM", "truecolor"), ("TERM", "xterm-256color"))
+_NO_EDITOR = "/opt/agp/no-editor"
+"""Nothing lies there and nobody in a view can put anything there, so starting it fails. Attack:
+Ctrl-G, `v` in the transcript, /memory and /keybindings start an editor beside the harness, and an
+editor runs commands, with the harness's login and with no decision."""
+SCREEN_ENVIRONMENT = (
+    ("COLORTERM", "truecolor"),
+    ("EDITOR", _NO_EDITOR),
+    ("TERM", "xterm-256color"),
+    ("VISUAL", _NO_EDITOR),
+)
 """For the harness's own screen: what AGP's filter lets through, whatever the real terminal is."""
 HARNESS_TMP = f"{VIEW_HOME}/tmp"  # noqa: S108 - the view's own
 """The harness's own temporary files: /tmp is shared with the calls, which must not reach these."""

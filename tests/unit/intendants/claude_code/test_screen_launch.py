@@ -38,6 +38,8 @@ def test_the_screen_is_started_with_exactly_these_words() -> None:
     assert plan.interactive
     environment = dict(plan.environment)
     assert (environment["TERM"], environment["COLORTERM"]) == ("xterm-256color", "truecolor")
+    assert environment["EDITOR"] == environment["VISUAL"] == "/opt/agp/no-editor", "none is started"
+    assert "/opt/agp/no-editor" not in dict(plan.files)
 
 
 def test_a_task_is_the_first_prompt_and_never_a_flag() -> None:
