@@ -6,12 +6,12 @@ import fcntl
 import signal
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from agp.cli import control
-from agp.cli.wire import check_keys, checked_home, output_of
+from agp.cli.wire import ask_daemon, check_keys, checked_home, output_of
 from agp.contracts.display import visible
 from agp.errors import DaemonAway, Unavailable
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agp.cli.output import Output
+    from agp.daemon.home import Home
 
 app = typer.Typer(help="Start, stop and look at the daemon.", rich_markup_mode=None)
 
@@ -47,6 +48,7 @@ def stop(ctx: typer.Context) -> None:
 
     home = checked_home()
     found = background.running(home)
+    cut = _Cut([], []) if found is None else _cut()
     line = "No daemon was running."
     if found is not None:
         # One that stops may hang up before its answer is out; the lock tells the truth.
@@ -54,7 +56,42 @@ def stop(ctx: typer.Context) -> None:
             call_once(home.control_socket, ControlOp.DAEMON_STOP, {}, timeout_s=STOP_TIMEOUT_S)
         await_lock(home.lock, STOP_TIMEOUT_S)
         line = f"The daemon has stopped, pid {found.pid}."
-    output_of(ctx).show("daemon-stop", {"stopped": found is not None}, [line])
+    lines = [line, *_cut_lines(cut, home)]
+    document = {"stopped": found is not None, **cut._asdict()}
+    output_of(ctx).show("daemon-stop", document, lines)
+
+
+class _Cut(NamedTuple):
+    sessions: list[str]
+    approvals: list[str]
+
+
+def _cut() -> _Cut:
+    """Name what lives while the daemon stops; one that does not answer is stopped all the same."""
+    from agp.contracts.control import ApprovalList, SessionList
+    from agp.contracts.gateway import ControlOp
+
+    cut = _Cut([], [])
+    with suppress(DaemonAway):
+        listed = ask_daemon(ControlOp.SESSION_LIST, SessionList).sessions
+        cut.sessions.extend(one.session_id for one in listed if one.status in {"held", "away"})
+        asked = ask_daemon(ControlOp.APPROVAL_LIST, ApprovalList).approvals
+        cut.approvals.extend(one.approval_id for one in asked)
+    return cut
+
+
+def _cut_lines(cut: _Cut, home: Home) -> list[str]:
+    """Say what stands still now, and until when a daemon finds it again."""
+    from agp.daemon.config import load_config
+
+    if not cut.sessions:
+        return []
+    grace = f"{load_config(home.config).reattach_grace_s:g} s"
+    return [
+        f"It held session {visible(', '.join(cut.sessions))}: nothing is granted there now.",
+        *([f"Waiting there: {visible(', '.join(cut.approvals))}"] if cut.approvals else []),
+        f"A daemon that starts within {grace} takes this up again; after that the runs end.",
+    ]
 
 
 @app.command()

@@ -21,7 +21,7 @@ from agp.contracts.channel import Answer, ApprovalRequest
 from agp.contracts.control import AnswerGiven
 from agp.contracts.gateway import ControlNotice, ControlOp
 from agp.daemon.show import Shown
-from agp.errors import Interrupted, JournalBroken
+from agp.errors import DaemonAway, Interrupted, JournalBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,7 +80,17 @@ class Front:
                 self.shown.note("the daemon is stopping; waiting for it to come back")
 
     async def answer(self, answer: Answer) -> None:
-        """Carry an answer of the prompt to the daemon; the prompt shows one that did not count."""
+        """Carry an answer of the prompt to the daemon; the prompt shows one that did not count.
+
+        Raises:
+            DaemonAway: nobody is there to take it; it is not kept for the next daemon.
+        """
+        if self._lease.away:
+            raise DaemonAway(
+                "there is no daemon to take the answer",
+                why="AGP's daemon is away; it comes back or the question ends",
+                fix="agp daemon start, then answer again",
+            )
         given = AnswerGiven(
             approval_id=answer.approval_id,
             verdict=answer.verdict,

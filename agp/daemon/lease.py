@@ -58,6 +58,11 @@ class Lease:
         self.conversation = ""
         """What was kept of the harness at its end, to go on with; empty: nothing was."""
 
+    @property
+    def away(self) -> bool:
+        """Tell whether no daemon answers just now; who asks waits for the next one."""
+        return not self._back.is_set()
+
     async def ask(self, op: ControlOp, args: Contract) -> dict[str, JsonValue]:
         """Ask one operation for this session; after a break it is asked again of the next daemon.
 

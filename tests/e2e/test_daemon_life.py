@@ -108,8 +108,11 @@ def test_a_stop_with_a_live_session_keeps_it_for_the_next_daemon(home: House) ->
     start_daemon(home)
     with Wire(home.home.control_socket) as wire:
         session = open_session(wire, home.repo)
-        assert home.agp("daemon", "stop").returncode == 0
+        stopped = home.agp("daemon", "stop")
+        assert stopped.returncode == 0
         wire.notice("daemon_stopping")
+    assert f"It held session {session.session_id}" in stopped.stdout
+    assert "starts within 45 s takes this up again" in stopped.stdout
     start_daemon(home)
 
     with Wire(home.home.control_socket) as back, Wire(home.home.control_socket) as late:

@@ -312,6 +312,7 @@ def test_a_daemon_that_is_gone_for_good_ends_the_run_with_a_code_of_its_own(home
     home.kill_daemon()
     said = run.end(code=50)
     assert "daemon was away" in said["what"]
+    assert "go on: agp run --repo" in run.said
     assert sorted(p.name for p in home.repo.iterdir()) == [".git", "README.md"]
     home.await_no_view()
     assert "ticket.redeemed" not in home.kinds()
