@@ -49,8 +49,12 @@ _NO_EDITOR: Final = (
     "echo 'agp: there is no editor and no terminal here; give the text itself (git commit -m TEXT),"
     " or GIT_SEQUENCE_EDITOR for a rebase' >&2; exit 1; :"
 )
+_NO_CURLRC: Final = "/etc/curl/.curlrc"
+"""Empty. Attack: a quiet call writes `upload-file = ...` into ~/.curlrc; the next `curl`, whose
+host a person grants, does that besides what its card says. curl takes the first one it finds."""
 _ENVIRONMENT: Final = (
     *GIT_ENVIRONMENT,
+    ("CURL_HOME", _NO_CURLRC.rpartition("/")[0]),
     ("EDITOR", "/bin/false"),
     ("GIT_EDITOR", _NO_EDITOR),
     ("HOME", HOME_IN_VIEW),
@@ -63,6 +67,7 @@ _ENVIRONMENT: Final = (
     # Without terminal and input vi waits for ever (measured); `vi -es` does not read this.
     ("VIMINIT", "silent !echo 'agp: there is no terminal here, so no editor' >&2\ncquit"),
     ("VISUAL", "/bin/false"),
+    ("WGETRC", "/dev/null"),
 )
 LONGEST_SCRIPT: Final = 128 * 1024 - 1
 """Bytes that Linux passes as one argument (MAX_ARG_STRLEN)."""
@@ -152,7 +157,11 @@ def build_call_view(  # noqa: PLR0913 - one argument for each thing that a call 
         links=links,
         scratch=scratch_beside_tmp(),
         shared=(Bind(source=seats.session_tmp, target=TMP_IN_VIEW, writable=True),),
-        files=(*our_etc(who), *_forwarder(seats, egress)),
+        files=(
+            *our_etc(who),
+            OurFile(path=_NO_CURLRC, content=b""),
+            *_forwarder(seats, egress),
+        ),
         binds=(
             *toolchain_binds(seats.toolchains, agp_home=seats.agp_home),
             *(Bind(source=path, target=path) for path in (*places.visible, *shown)),

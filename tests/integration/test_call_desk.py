@@ -265,3 +265,10 @@ def test_what_a_call_leaves_reaches_no_server_and_no_server_another(place: Path)
     assert started[0].split(b"\n") == [b"[] False", b"x", b"x", b""]
     assert started[1].split(b"\n")[1:] == [b"xx", b"xx", b""], "what is its own is kept"
     assert started[2] == started[0], "another server begins with nothing, too"
+
+
+def test_what_an_earlier_call_left_adds_nothing_to_a_granted_curl(place: Path) -> None:
+    """Attack: `upload-file = ...` in ~/.curlrc; a person sees and grants a plain `curl URL`."""
+    left = "echo 'write-out = \"LEFT\"' > ~/.curlrc; curl -sS file:///etc/hostname"
+    done, _ = run(place, f"{left}; env -u CURL_HOME curl -sS file:///etc/hostname; echo $WGETRC")
+    assert done.stdout == b"agp\nagp\nLEFT/dev/null\n", done.stderr  # the second is the control
