@@ -64,7 +64,7 @@ def pause(
     ctx: typer.Context,
     *,
     reason: Annotated[str, typer.Option(help="What the agents and the journal are told.")] = (
-        "paused by the operator"
+        "by the operator"
     ),
 ) -> None:
     """Give no new grants until `agp resume`; what runs already is listed, not stopped."""

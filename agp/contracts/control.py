@@ -106,7 +106,7 @@ class RunningCall(Contract):
 class PauseGiven(Contract):
     """`control.pause` asked by the operator."""
 
-    reason: Annotated[str, Field(max_length=500)] = "paused by the operator"
+    reason: Annotated[str, Field(max_length=500)] = "by the operator"
 
 
 class ControlState(Contract):

@@ -28,7 +28,7 @@ from agp.daemon.plans import Planned, plan_claude, plan_scripted
 from agp.daemon.proved import prove_first
 from agp.daemon.screen_run import ScreenRun
 from agp.daemon.scripted_run import run_script
-from agp.daemon.show import promises
+from agp.daemon.show import paused, promises
 from agp.daemon.unwrap import find, unwrapped
 from agp.errors import (
     HarnessFailed,
@@ -168,7 +168,7 @@ async def _governed(
     if _is_screen(planned):
         return await _at_its_screen(home, config, planned, lease, provider)
     async with open_front(lease, terminal=terminal) as front:
-        for line in told(planned.carried, planned.left):
+        for line in (*paused(lease.session.paused), *told(planned.carried, planned.left)):
             front.shown.note(line)
         await _prove(provider, planned, lease)
         if planned.intendant == "scripted":
@@ -186,7 +186,12 @@ async def _at_its_screen(
 ) -> Ended:
     """Say what this way of running does not promise, prove the sandbox, open the screen."""
     async with open_screen_front(lease) as front:
-        for line in (*promises(lease.session.session_id), *told(planned.carried, planned.left)):
+        session = lease.session
+        for line in (
+            *promises(session.session_id),
+            *paused(session.paused),
+            *told(planned.carried, planned.left),
+        ):
             front.before(line)
         await _prove(provider, planned, lease)
         await prove_first(home, config, planned, lease, front.before)

@@ -57,6 +57,8 @@ class OpenedSession(Contract):
     secret: str
     fencing_token: int
     policy_digest: Digest
+    paused: str | None = None
+    """Why no grants are given now; None: they are."""
 
 
 class OfSession(Contract):

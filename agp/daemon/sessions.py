@@ -474,6 +474,7 @@ class Sessions:
             secret=live.lease.secret,
             fencing_token=live.lease.fencing_token,
             policy_digest=live.started.policy_digest,
+            paused=self._governor.paused,
         )
 
     def count_refusal(self, live: LiveSession, reason: str) -> None:

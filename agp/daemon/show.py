@@ -77,6 +77,14 @@ class Shown:
         self._write(f"  {text}")
 
 
+def paused(reason: str | None) -> tuple[str, ...]:
+    """Say at the start that nothing will be granted; empty: grants are given."""
+    if reason is None:
+        return ()
+    why = visible(reason, limit=_WIDTH)
+    return (f"! AGP is paused: {why}; every call is refused until `agp resume`",)
+
+
 def promises(session_id: str) -> tuple[str, ...]:
     """Say what a session at the harness's own screen does not promise; before it opens."""
     return (

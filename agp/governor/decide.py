@@ -61,6 +61,7 @@ MAX_EFFECTS = 64
 """Effects of one call that its journal line names; the verdict is over all of them."""
 _SURVIVED = RuleId("secret-in-arguments")
 _LINK = RuleId("path-through-link")
+_PAUSED = RuleId("paused")
 
 
 @dataclass(frozen=True)
@@ -519,11 +520,14 @@ def allowed(call: Call, reason: str) -> Allowed:
 
 
 def denial_text(verdict: Verdict) -> str:
-    """Tell the agent that this is a decision, what to do instead, and not to retry."""
-    return (
-        f"AGP denied this call (rule {verdict.rule_id}): {verdict.reason}"
-        " This is a policy decision; do not retry it unchanged."
-    )
+    """Tell the agent that this is a decision, what to do instead, and not to retry.
+
+    A pause decides nothing about the call: what is refused by it may be tried again after it.
+    """
+    further = "This is a policy decision; do not retry it unchanged."
+    if verdict.rule_id == _PAUSED and verdict.tier is Tier.FLOOR:
+        further = "Every call is refused until a person resumes it: say so, and wait."
+    return f"AGP denied this call (rule {verdict.rule_id}): {verdict.reason} {further}"
 
 
 def _told(ended: Approval) -> str:
@@ -555,7 +559,7 @@ def _minute(at: str) -> str:
 
 def _overridden(verdict: Verdict, paused: str | None, session: GovernedSession) -> Verdict:
     if paused is not None:
-        return _denied(verdict, RuleId("paused"), f"AGP is paused by the operator: {paused}.")
+        return _denied(verdict, _PAUSED, f"AGP is paused: {paused}.")
     if session.ended:
         return _denied(verdict, RuleId("session-ended"), "this session has ended.")
     return verdict

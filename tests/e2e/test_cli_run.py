@@ -171,6 +171,16 @@ def test_paused_means_that_no_answer_grants(operator: Operator) -> None:
     assert answered.returncode == 0
 
 
+def test_a_run_that_starts_while_paused_says_so_and_why(operator: Operator) -> None:
+    assert operator.agp("daemon", "start").returncode == 0
+    assert operator.agp("pause").returncode == 0
+
+    out, said = operator.start_run().communicate(timeout=DEADLINE_S)
+
+    assert "AGP is paused: by the operator; every call is refused until `agp resume`" in said
+    assert {call["by"] for call in json.loads(out)["calls"]} == {"paused"}
+
+
 def test_a_killed_session_ends_with_its_own_code_and_runs_nothing_more(operator: Operator) -> None:
     run = operator.start_run()
     operator.await_question(run)

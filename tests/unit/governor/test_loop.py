@@ -492,7 +492,9 @@ async def test_paused_means_no_new_grant_and_no_redemption() -> None:
         new = await h.gate(tool_call("touch b", tool_use_id="toolu_2"))
 
         assert isinstance(new.ruling, Denied)
-        assert "lunch" in new.ruling.reason
+        assert "AGP is paused: lunch." in new.ruling.reason
+        assert "wait" in new.ruling.reason
+        assert "do not retry" not in new.ruling.reason
         assert isinstance(await h.redeem(before), Denied)
 
 
