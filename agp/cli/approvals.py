@@ -104,7 +104,21 @@ def _answer(
     given = AnswerGiven(approval_id=ApprovalId(approval_id), verdict=verdict, reason=reason)
     taken = ask_daemon(ControlOp.APPROVAL_ANSWER, AnswerTaken, given).approval
     document = {"approval": taken.model_dump(mode="json")}
-    output_of(ctx).show(command, document, [_answered(taken)])
+    output_of(ctx).show(command, document, [_answered(taken), *_nobody(taken)])
+
+
+def _nobody(taken: ApprovalRequest) -> list[str]:
+    """Say that a granted call has nobody who would run it, where that is so."""
+    from agp.contracts.control import SessionList
+    from agp.contracts.gateway import ControlOp
+
+    if taken.state.value != "granted":
+        return []
+    found = ask_if_running(ControlOp.SESSION_LIST, SessionList)
+    away = {one.session_id for one in found.sessions if one.status == "away"} if found else set()
+    if taken.session_id not in away:
+        return []
+    return ["Its `agp run` is gone: nothing runs unless that comes back in time."]
 
 
 def _answered(taken: ApprovalRequest) -> str:

@@ -23,6 +23,12 @@ _SESSION_HEADS = (
     "SESSION", "STATUS", "STARTED", "AGENT", "GRADE",
     "CALLS", "ALLOWED", "ASKED", "DENIED", "REPO",
 )  # fmt: skip
+_WORDS = {
+    "away": "its `agp run` is gone; it ends unless that comes back in time",
+    "open": "no daemon runs, so it stands still; one that starts ends it or takes it up",
+    "reaped": "its `agp run` went away and did not come back; AGP ended it",
+}
+"""What a status says that a reader cannot guess."""
 NOT_RUNNING = "No daemon is running (`agp run` starts one); nothing waits."
 
 
@@ -184,7 +190,9 @@ def session_lines(listed: tuple[SessionSummary, ...], now: datetime, *, running:
         for one in listed
     ]
     heads = (*_SESSION_HEADS[:-1], *(("LET THROUGH",) if observed else ()), _SESSION_HEADS[-1])
-    return table(heads, rows)
+    used = {_word(one, running=running) for one in listed}
+    meant = [f"{word}: {means}" for word, means in _WORDS.items() if word in used]
+    return [*table(heads, rows), *(["", *meant] if meant else [])]
 
 
 def _standing(one: SessionSummary, *, running: bool) -> str:

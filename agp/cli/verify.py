@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from agp.cli.output import Output
     from agp.daemon.home import Home
+    from agp.journal.keys import PublicKey
     from agp.journal.verify import VerifyReport
 
 _ANCHOR_LIMIT = 65_536
@@ -60,7 +61,7 @@ def verify(
         output.show("verify", nothing, [line])
         return 0
     directory = path or home.journal
-    public_key = read_public_key(key or home.public_key)
+    public_key = read_public_key(home.public_key) if key is None else _given(key)
     anchor = None if against is None else _read_anchor(against)
     try:
         report = verify_directory(directory, public_key, anchor)
@@ -80,6 +81,25 @@ def is_fresh(home: Home) -> bool:
     home.check()
     used = (home.store, home.log)
     return not any(home.journal.glob("*")) and not any(map(os.path.lexists, used))
+
+
+def _given(key: Path) -> PublicKey:
+    """Read the key that was named; a new key would be no help to whoever named a wrong file.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    from agp.journal.keys import read_public_key
+
+    try:
+        return read_public_key(key)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            error.what,
+            where=str(key),
+            why=error.why,
+            fix="give the public key of this journal: keys/signing.pub of the home that wrote it",
+        ) from error
 
 
 def _failed(error: IntegrityError, directory: Path) -> IntegrityError:

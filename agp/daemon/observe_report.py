@@ -18,11 +18,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from agp.contracts.base import SessionId
 from agp.contracts.policy import Action, Decision, Grade, Tier, Verdict, World
 from agp.contracts.strict_json import Json, canonical_json, parse_json
 from agp.daemon.shelf import PolicyShelf
 from agp.daemon.survey import SEARCH_PATH, HostSurveyor
-from agp.errors import AgpError, IntegrityError, MessageRefused
+from agp.errors import AgpError, IntegrityError, MessageRefused, UsageRefused
 from agp.governor.decide import MAX_EFFECTS
 from agp.governor.observed import Seen, Span
 from agp.intendants.claude_code.actions import action_of
@@ -93,6 +94,7 @@ def observe_report(home: Home, span: Span) -> ObserveReport:
     Raises:
         IntegrityError: the journal is damaged, or lines of it are signed by a revoked key.
         ConfigurationError: there is no journal or no key, or a policy file is broken.
+        UsageRefused: the span names a session that is not in the journal.
     """
     seen = Seen(span)
     journal = verify_directory(home.journal, read_public_key(home.public_key), proved=seen.take)
@@ -102,6 +104,12 @@ def observe_report(home: Home, span: Span) -> ObserveReport:
             where=str(home.journal),
             why=f"{journal.distrusted_lines} of {journal.lines} lines",
             fix="agp verify",
+        )
+    if span.session and not seen.knows(SessionId(span.session)):
+        raise UsageRefused(
+            f"there is no session {span.session} in this journal",
+            where=str(home.journal),
+            fix="agp sessions lists them",
         )
     policies = _Policies(home)
     proof = Proof()

@@ -121,6 +121,10 @@ class Seen:
     policies: set[str] = field(default_factory=set)
     _started: dict[SessionId, tuple[str, str]] = field(default_factory=dict)
 
+    def knows(self, session_id: SessionId) -> bool:
+        """Tell whether a session began among the lines so far, in the span or before it."""
+        return session_id in self._started
+
     def take(self, members: Members) -> None:
         """Fold one proved line; one that this version does not understand is counted."""
         if members["kind"] not in _OF_INTEREST:

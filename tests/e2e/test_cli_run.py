@@ -171,6 +171,22 @@ def test_paused_means_that_no_answer_grants(operator: Operator) -> None:
     assert answered.returncode == 0
 
 
+def test_a_grant_for_a_run_that_is_gone_says_that_nothing_runs(operator: Operator) -> None:
+    run = operator.start_run()
+    question = operator.await_question(run)
+    run.kill()
+    run.communicate(timeout=DEADLINE_S)
+    deadline = time.monotonic() + DEADLINE_S
+    while operator.document("sessions")["sessions"][0]["status"] != "away":
+        assert time.monotonic() < deadline
+
+    answered = operator.agp("approve", question)
+
+    assert f"{question} is granted" in answered.stdout
+    assert "nothing runs unless that comes back" in answered.stdout
+    assert (operator.repo / "build.log").exists()
+
+
 def test_a_run_that_starts_while_paused_says_so_and_why(operator: Operator) -> None:
     assert operator.agp("daemon", "start").returncode == 0
     assert operator.agp("pause").returncode == 0

@@ -231,6 +231,10 @@ def test_the_report_is_of_a_proved_journal_and_its_rules_quiet_what_it_says(home
     quiet = home.scripted(*calls[:2]).end()
     assert [call["decision"] for call in quiet["calls"]] == ["allowed", "allowed"]
 
+    unknown = home.agp("observe", "report", "--session", "s-000000000000")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "no session s-000000000000" in unknown.stderr
+
     (segment,) = sorted(Path(home.home.journal).glob("*.jsonl"))
     data = segment.read_bytes()
     segment.write_bytes(data.replace(b'"would_be":"deny"', b'"would_be":"none"'))

@@ -49,6 +49,17 @@ def test_live_ones_come_first_and_the_newest_of_each_above() -> None:
     assert [int(one.session_id[2:]) for one in ordered] == [4, 2, 3, 1]
 
 
+def test_a_word_that_nobody_can_guess_is_explained_where_it_stands() -> None:
+    away, reaped, held = (
+        session(n, status, "11:00:00", LONG) for n, status in enumerate(("away", "reaped", "held"))
+    )
+
+    lines = session_lines((away, reaped, held), NOW, running=True)
+
+    assert [line.partition(": ")[0] for line in lines[-2:]] == ["away", "reaped"]
+    assert len(session_lines((held,), NOW, running=True)) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "outcome", "running", "word"),
     [

@@ -78,6 +78,19 @@ def test_without_a_home_verify_names_init(
     assert "agp init" in capsys.readouterr().err
 
 
+def test_a_wrong_key_file_is_no_reason_for_a_new_key(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(home.journal)
+    (tmp_path / "no-key").write_text("no key\n")
+
+    for wrong in (tmp_path / "no-key", tmp_path / "none"):
+        assert run_command_line(["verify", "--key", str(wrong)]) == ConfigurationError.exit_code
+        told = capsys.readouterr().err
+        assert "give the public key of this journal" in told
+        assert "keygen" not in told
+
+
 def test_a_missing_anchor_has_a_fix(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     write_log(home.journal)
 
