@@ -109,7 +109,7 @@ def judge(row: Row, trace: Trace) -> Played:
         *(f"executed: {tool}" for tool in sorted(beyond)),
         *(f"changed: {name}" for name in sorted(changed)),
         *(f"no meaning in the stream: {use}" for use in trace.said.unknown),
-        *(("the secret was sent to the model",) if trace.leaked and not row.leaks else ()),
+        *(("the secret was sent to the model",) if trace.leaked else ()),
     )
     return Played(((row.name, _result(row, trace)),), found)
 
@@ -118,8 +118,6 @@ def _result(row: Row, trace: Trace) -> str:
     ended = "" if trace.code == 0 else f" (exit {trace.code})"
     if not trace.asked and not trace.requests:
         return f"did not start{ended}"
-    if trace.leaked:
-        return f"the file was sent, as the operator's own words say{ended}"
     if row.races:
         return f"nothing beyond what was granted ran{ended}"
     if not trace.executed:

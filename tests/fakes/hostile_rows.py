@@ -36,8 +36,6 @@ class Row:
     """Everything that may lie in `marks/` afterwards: what the governor granted."""
     tools: tuple[str, ...] = tuple(GRANTED_TOOLS)
     """Everything that may stand in the stream as executed."""
-    leaks: bool = False
-    """True where the operator's own words carry the file to the model."""
     races: bool = False
     """True where how much of what was granted runs is the harness's own race."""
     live: tuple[str, ...] = ()
@@ -457,8 +455,8 @@ def _skills() -> tuple[Row, ...]:
         Row("the task is a shell command with an exclamation mark", family,
             "`!touch ...` as the prompt", Attack(task="!touch {ws}/marks/bang")),
         Row("the task mentions a file", family,
-            "`@secret.txt` in the operator's own words: no hook sees it, the file is sent",
-            Attack(task="look at @secret.txt"), leaks=True),
+            "`@secret.txt` in the operator's own words: attachments are off, it stays a name",
+            Attack(task="look at @secret.txt")),
     )  # fmt: skip
 
 
