@@ -105,6 +105,8 @@ class PromptSubmitted(Contract):
     """The harness's own permission mode, as it says; empty where it says none."""
     mentions: tuple[ToolCall, ...]
     """Each mentioned path, as the read that it amounts to."""
+    picture: bool = False
+    """It brings along a picture that the harness read by itself, from whatever file."""
 
 
 HookMessage = Annotated[

@@ -26,6 +26,13 @@ _HOW: Final = {
     Decision.REQUIRE: "ask the agent to read it instead: then a person is asked",
 }
 
+_PICTURE: Final = (
+    "AGP blocked this prompt: a picture is in it, read without a decision from a path that was"
+    " pasted or dragged. Take it out, type the path and ask the agent to read it."
+)
+"""Attack: the path of a picture, pasted, was read by the harness itself and sent to the model; no
+rule for reading it was asked, and nothing said which file it was."""
+
 
 class Prompts:
     """Looks at prompts before they reach a model."""
@@ -41,6 +48,9 @@ class Prompts:
         """
         await self.mode(session, said.mode)
         refused: Denied | None = None
+        if said.picture:
+            await self.observed(session, "file_mention", "a picture, pasted: deny")
+            refused = Denied(reason=_PICTURE)
         for mention in said.mentions:
             if not session.may_work_in(mention.cwd):
                 return Denied(reason="a prompt is given from within the workspace; cd back")

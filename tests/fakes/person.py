@@ -81,6 +81,11 @@ class Tmux:
         if keys:
             self._do("send-keys", *keys)
 
+    def paste(self, text: str) -> None:
+        """Paste a text between its marks."""
+        self._do("set-buffer", "--", text)
+        self._do("paste-buffer", "-p")
+
     def screen(self) -> str:
         """Give what is on the screen, blanks at the ends of rows left away."""
         return self._do("capture-pane", "-p")

@@ -33,7 +33,7 @@ from agp.errors import MessageRefused
 from agp.intendants.claude_code.actions import action_of, says
 from agp.intendants.claude_code.canonical import canonical_input, read_input
 from agp.intendants.claude_code.hand_over import hand_over
-from agp.intendants.claude_code.mentions import mentioned_paths
+from agp.intendants.claude_code.mentions import brings_picture, mentioned_paths
 from agp.intendants.claude_code.settings import HARNESS
 
 if TYPE_CHECKING:
@@ -100,12 +100,14 @@ def _proposed(payload: Payload) -> HookMessage:
 
 def _prompt(payload: Payload) -> HookMessage:
     session, cwd = _session(payload), _cwd(payload)
-    paths = mentioned_paths(_text(payload, "prompt"))
+    prompt = _text(payload, "prompt")
+    paths = mentioned_paths(prompt)
     return PromptSubmitted(
         harness_session=session,
         cwd=cwd,
         mode=_mode(payload),
         mentions=tuple(_mention(session, cwd, path) for path in paths),
+        picture=brings_picture(prompt),
     )
 
 

@@ -21,7 +21,14 @@ MOST: Final = 64
 _LONGEST: Final = 4096
 """Bytes of a path that a kernel opens."""
 _MENTION: Final = re.compile(r'(?<![0-9A-Za-z_])@(?:"(?P<quoted>[^"]+)"|(?P<plain>[^\s"]\S*))')
+_PICTURE: Final = re.compile(r"\[Image\b", re.IGNORECASE)
+"""What stands in a prompt for a picture: one without it is not sent (measured)."""
 _CLOSING: Final = re.compile(r"[^0-9A-Za-z_/~*]+$")
+
+
+def brings_picture(prompt: str) -> bool:
+    """Tell whether a prompt has a picture in it, or a mark that could be one's."""
+    return _PICTURE.search(prompt) is not None
 
 
 def mentioned_paths(prompt: str) -> tuple[str, ...]:

@@ -57,6 +57,15 @@ async def test_one_denied_or_asked_mention_blocks_the_prompt_and_nobody_is_asked
         assert len(observed(made)) == 3
 
 
+async def test_a_prompt_with_a_picture_is_blocked_whatever_else_it_says() -> None:
+    async with house() as made:
+        said = prompt("/w/a.txt").model_copy(update={"picture": True})
+        ruling = await submit(made, said)
+        assert isinstance(ruling, Denied)
+        assert "ask the agent to read it" in ruling.reason
+        assert observed(made)[0] == ("file_mention", "a picture, pasted: deny")
+
+
 async def test_a_prompt_of_another_session_is_blocked() -> None:
     async with house() as made:
         stranger = prompt("/w/a.txt").model_copy(update={"harness_session": "h-2"})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agp.errors import MessageRefused
-from agp.intendants.claude_code.mentions import MOST, mentioned_paths
+from agp.intendants.claude_code.mentions import MOST, brings_picture, mentioned_paths
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,12 @@ def test_a_plain_mention_behind_a_blank_is_found_whatever_stands_before(
     quoted = before.count('"') % 2 == 1 and "@" in before
     if not quoted:
         assert path in mentioned_paths(f"{before} @{path} ")
+
+
+@pytest.mark.parametrize("prompt", ["[Image #1]", "see [Image #12] and say", "[image #1]"])
+def test_the_mark_of_a_picture_is_seen(prompt: str) -> None:
+    assert brings_picture(prompt)
+
+
+def test_words_about_pictures_are_none() -> None:
+    assert not brings_picture("[Images] and image #1, /a/b.png, ![alt](x.png)")
