@@ -13,6 +13,8 @@ import termios
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from agp.channels.tty import Look, Tty, before_dying
 from agp.errors import Interrupted, Unavailable
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 ASIDE: Final = b"\x1a"
 """Ctrl-Z: puts a question aside, and brings it back."""
-_INTERRUPT: Final = b"\x03"
+INTERRUPT: Final = b"\x03"
 _MOUSE_OFF: Final = b"\x1b[?1003l\x1b[?1002l\x1b[?1000l\x1b[?1006l"
 _CLEAN: Final = (
     b"\x18\x1b[?2026l\x1b[?7h\x1b[?6l\x1b[r\x1b(B\x0f\x1b[0m\x1b[0 q\x1b[?25h\x1b[2J\x1b[H"
@@ -70,6 +72,12 @@ class HeldTty(Tty):
                 self._begun = False
                 signal.signal(signal.SIGTSTP, stop)
 
+    async def any_key(self, *, within_s: float) -> bytes:
+        """Wait for a key, where nothing holds the terminal yet; give it, empty if none came."""
+        with self.held(), anyio.move_on_after(within_s):
+            return await self.read()
+        return b""
+
     def begin(self) -> None:
         """Take the screen, when the harness has something to draw."""
         if not self._begun:
@@ -111,7 +119,7 @@ class HeldTty(Tty):
         """
         with _ending():
             data = await super().read()
-        return data.replace(ASIDE, _INTERRUPT) if self.covered else data
+        return data.replace(ASIDE, INTERRUPT) if self.covered else data
 
     async def write(self, data: bytes) -> None:
         """Write all of it; raises as `read` does."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from agp.channels.held_tty import HeldTty
+from agp.channels.held_tty import INTERRUPT, HeldTty
 from agp.channels.overlay import OverlayPrompt
 from agp.channels.terminal import TerminalPrompt
 from agp.channels.tty import Look, Tty
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from agp.daemon.lease import Lease
 
-
+_READING_S: Final = 3.0
+"""How long the words before the agent's screen stand at most."""
 _ENDING: Final = {
     signal.SIGINT: "stopped by you (Ctrl-C)",
     signal.SIGTERM: "told to end (SIGTERM)",
@@ -113,6 +114,16 @@ class ScreenFront(Front):
     def before(line: str) -> None:
         """Say something before the harness has the screen."""
         _write(f"  {line}" if line else "")
+
+    async def until_read(self) -> None:
+        """Leave time to read what was said before: the harness's screen covers it.
+
+        Raises:
+            Interrupted: the key was Ctrl-C.
+        """
+        self.before(f"The agent's screen opens in {_READING_S:g} seconds, or at any key.")
+        if INTERRUPT in await self.tty.any_key(within_s=_READING_S):
+            raise Interrupted(_ENDING[signal.SIGINT])
 
 
 @asynccontextmanager

@@ -195,6 +195,7 @@ async def _at_its_screen(
             front.before(line)
         await _prove(provider, planned, lease)
         await prove_first(home, config, planned, lease, front.before)
+        await front.until_read()
         return await ScreenRun(home, config, planned, lease, front).run()
 
 

@@ -27,7 +27,9 @@ def home() -> Iterator[House]:
 
 def start(person: Tmux, url: str, *more: str) -> None:
     person.start(words(person.house, url, *more))
-    person.sees(READY)
+    person.sees("Its tool calls are governed", "or at any key.")
+    person.type("x")  # it opens the screen, and is not typed there
+    assert "> x" not in person.sees(READY)
 
 
 def harness_pids(made: House) -> list[int]:
