@@ -188,6 +188,8 @@ def test_a_card_names_the_host_and_port_that_a_yes_would_open(session: Session) 
     assert f"connect({session.granted.target})" in session.asked["tls"]
     assert f"connect({session.plain.target})" in session.asked["plain"]
     assert "connect(" not in session.asked["own"]
+    assert f"  network         {session.granted.target}\n" in session.asked["tls"]
+    assert "  network         none: " in session.asked["own"]
 
 
 def test_an_approved_call_reaches_exactly_the_port_that_was_approved(session: Session) -> None:
