@@ -132,6 +132,7 @@ class _Asking:
 
     async def _converse(self, receive: Callable[[], Awaitable[Event]]) -> Said:
         keys = KeyReader()
+        keys.feed(self._tty.pasting)
         await self._lay_out()
         while True:
             event: Event | None = None

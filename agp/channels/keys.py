@@ -69,6 +69,8 @@ class KeyReader:
         """What follows an escape so far; None: no escape was seen."""
         self._paste: str | None = None
         """The last characters of a paste that has not ended; None: there is none."""
+        self._typed = ""
+        """The last characters that stood alone: a mark whose escape was taken for the key."""
 
     @property
     def escaped(self) -> bool:
@@ -108,6 +110,10 @@ class KeyReader:
             return None
         if self._sequence is not None:
             return self._continue(self._sequence + char)
+        self._typed = (self._typed + char)[-len(_PASTE_BEGINS) :]
+        if self._typed == _PASTE_BEGINS:
+            self._paste = ""
+            return None
         return _CONTROLS.get(char, char if char.isprintable() else None)
 
     def _continue(self, sequence: str) -> Key | None:

@@ -3,7 +3,8 @@
 While a question covers the screen nothing of the harness is drawn and no key reaches it. What it
 draws meanwhile is read, so that it does not stand still, and dropped: afterwards its terminal is
 made one row smaller and as large as before, upon which it draws everything anew (measured: to the
-character, the colour and the cursor).
+character, the colour and the cursor). It begins that by erasing the screen. Only this shows that it
+has seen a size: a spinner draws at any time, and two changes that it sees as one are none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import anyio
 
 from agp.channels.harness_output import HarnessOutput
 from agp.channels.held_tty import ASIDE
+from agp.channels.pastes import BEGINS, ENDS, behind, left_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from agp.channels.harness_pty import HarnessPty
     from agp.channels.held_tty import HeldTty
 
-_HEARD_S: Final = 0.5
-"""How long a harness may take to draw after its terminal changed its size."""
-_TRIES: Final = 4
+_HEARD_S: Final = (0.5, 1.0, 2.0, 4.0)
+"""How long a harness may take to see a new size; each time that it does not, longer."""
+_ERASED: Final = b"\x1b[2J"
+"""How it begins to draw everything (measured with 2.1.329: at each change of its size)."""
 _TAIL: Final = 4000
 """Bytes of the last pictures that are kept: the last words of a harness that failed."""
 _LINE_END: Final = b"\r"
@@ -50,10 +53,14 @@ class PtyProxy:
         self._filter = HarnessOutput()
         self._hiding = False
         """Pictures of the wrong size are not shown."""
+        self._waiting = False
+        """Nothing is shown until everything is drawn: pieces on an empty screen say nothing."""
         self._stale = False
         """The screen does not show what the harness drew."""
-        self._drawn = anyio.Event()
-        """Set when the harness drew something; replaced by whoever waits for it."""
+        self._erased = anyio.Event()
+        """Set when the harness began to draw everything; replaced by whoever waits for it."""
+        self._given = b""
+        """The paste that the harness has the beginning of; see `left_open`."""
         self._turn = anyio.Event()
         """Set when a question came or went."""
         self._writing = anyio.CancelScope()
@@ -75,15 +82,19 @@ class PtyProxy:
         """Hear that a question came or went: whatever is under way for the harness ends."""
         self._stale = True
         self._turn.set()
+        self._erased.set()
         self._writing.cancel()
 
     async def _pictures(self) -> None:
         while data := await self._pty.read():
             shown = self._filter.feed(data)
             self.tail = (self.tail + shown)[-_TAIL:]
-            self._drawn.set()
-            if self._tty.covered or self._hiding:
+            if (at := shown.find(_ERASED)) >= 0:
+                self._erased.set()
+                shown, self._waiting = shown[at:] if self._waiting else shown, False
+            if self._tty.covered:
                 self._tty.note_mouse(self._filter.mouse)
+            if self._tty.covered or self._hiding or self._waiting:
                 continue
             self._tty.begin()
             with anyio.CancelScope() as self._writing:
@@ -107,11 +118,19 @@ class PtyProxy:
                 tasks.cancel_scope.cancel()
 
     async def _keys(self) -> None:
+        """Give what is typed; of a paste that a question cut, the harness gets its end, no rest."""
+        if self._given.startswith(BEGINS):
+            self._given = b""
+            await self._pty.write(ENDS)
+        cut = self._tty.pasting
         while True:
             typed = await self._tty.read()
+            if cut:
+                typed, cut = behind(cut, typed)
             if ASIDE in typed:
                 typed = typed.replace(ASIDE, b"")
                 self._recalled()
+            self._given = left_open(self._given, typed)
             await self._pty.write(typed)
             if _LINE_END in typed:
                 self._entered()
@@ -127,21 +146,21 @@ class PtyProxy:
 
         A question that comes meanwhile ends this; after it everything is drawn once more.
         """
-        for _ in range(_TRIES):
-            if self._tty.covered:
-                return
+        for heard_s in _HEARD_S:
             columns, rows = self._tty.size()
             self._hiding = True
-            await self._sized(columns, rows - 1 if rows > 2 else rows + 1)  # noqa: PLR2004
-            self._hiding = False
-            if await self._sized(columns, rows):
+            await self._sized(columns, rows - 1 if rows > 2 else rows + 1, heard_s)  # noqa: PLR2004
+            self._hiding, self._waiting = False, not self._tty.covered
+            drawn = self._tty.covered or await self._sized(columns, rows, heard_s)
+            self._waiting = False
+            if drawn:
                 return
 
-    async def _sized(self, columns: int, rows: int) -> bool:
-        """Set a size and wait for a picture; False: none came."""
-        self._drawn = anyio.Event()
+    async def _sized(self, columns: int, rows: int, heard_s: float) -> bool:
+        """Set a size and wait until everything is drawn, or a question comes; False: neither."""
+        self._erased = anyio.Event()
         self._pty.resize(columns, rows)
-        with anyio.move_on_after(_HEARD_S):
-            await self._drawn.wait()
+        with anyio.move_on_after(heard_s):
+            await self._erased.wait()
             return True
         return False

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
+from agp.channels.pastes import left_open
 from agp.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Tty:
 
     def __init__(self, descriptor: int) -> None:
         self._fd = descriptor
+        self.pasting = b""
+        """What a new reader must be fed first: the paste that is under way; see `left_open`."""
 
     @classmethod
     def open(cls, path: str = "/dev/tty") -> Self:
@@ -120,14 +123,16 @@ class Tty:
                 give_back()
 
     def forget_input(self) -> None:
-        """Discard everything that was typed until now."""
+        """Discard everything that was typed until now.
+
+        It is read, not flushed: a paste that begins or ends in it must be known.
+        """
         try:
-            termios.tcflush(self._fd, termios.TCIFLUSH)
-            while os.read(self._fd, _READ):
-                pass
+            while data := os.read(self._fd, _READ):
+                self.pasting = left_open(self.pasting, data)
         except BlockingIOError:
             return
-        except (OSError, termios.error) as error:
+        except OSError as error:
             raise _gone(error) from error
 
     async def read(self) -> bytes:
@@ -146,6 +151,7 @@ class Tty:
                 raise _gone(error) from error
             if not data:
                 raise _gone(None)
+            self.pasting = left_open(self.pasting, data)
             return data
 
     async def write(self, data: bytes) -> None:

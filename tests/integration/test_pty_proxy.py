@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from agp.approvals.words import word_of
+from agp.contracts.channel import ApprovalState
 from tests.fakes.requests import request
 from tests.fakes.terminal_person import Operator
 
@@ -88,6 +90,65 @@ def test_ctrl_c_puts_a_question_aside_and_ctrl_z_brings_it_back(person: Operator
     person.type("q")
     assert person.report("end")["how"] == "returned"
     assert not person.reported("answer"), "nothing was answered by it"
+
+
+def test_a_slow_harness_that_spins_is_waited_for_until_it_draws_everything() -> None:
+    """It takes longer than the first wait, and draws pieces all the time: none counts."""
+    made = Operator("tests.fakes.screen_child", SLOW="0.8")
+    try:
+        made.sees("typed .")
+        made.asked(request())
+        made.type("\x03")
+        made.sees("typed .")
+        made.sees("size 80x24")
+        made.type("q")
+        made.report("end")
+    finally:
+        made.close()
+
+
+def test_a_paste_that_a_question_cuts_answers_nothing_and_reaches_nobody(person: Operator) -> None:
+    """The word comes as a line of the paste, before and behind the end of what is discarded."""
+    person.sees("typed .")
+    shown = request()
+    line = f"{word_of(shown.approval_id)}\r"
+    person.type(f"\x1b[200~before\r{line}")
+    person.sees("before")
+    person.show(shown)
+    person.until(lambda: b"AGP asks" in person.raw, "the question")
+    person.type(line)
+    person.takes_keys()
+    person.type(line + line)
+    person.type("\x1b[201~")
+    person.sees("pasted text does not count")
+    assert not person.reported("answer")
+    person.type("\x03")
+    person.sees("<27>[201~.")
+    person.type("kept")
+    person.sees("<27>[201~kept.")
+    assert person.screen.text().count(line.strip()) == 1, "what it had, and its end"
+    person.type("q")
+    person.report("end")
+    assert not person.reported("answer")
+
+
+def test_a_paste_that_begins_while_keys_are_discarded_is_a_paste(person: Operator) -> None:
+    """Its mark is discarded with them; its rest outlasts the question and reaches nobody either."""
+    person.sees("typed .")
+    shown = request()
+    line = f"{word_of(shown.approval_id)}\r"
+    person.show(shown)
+    person.until(lambda: b"AGP asks" in person.raw, "the question")
+    person.type(f"\x1b[200~{line}")
+    person.takes_keys()
+    person.type(line)
+    person.show(request(state=ApprovalState.CANCELLED, approval_id=shown.approval_id))
+    person.sees("typed .")
+    person.type(f"{line}\x1b[201~kept")
+    person.sees("typed kept.")
+    person.type("q")
+    person.report("end")
+    assert not person.reported("answer")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
