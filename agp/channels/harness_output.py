@@ -24,7 +24,8 @@ _LONGEST_SEQUENCE: Final = 64
 """Characters of parameters that are remembered; a longer sequence is dropped."""
 _CSI: Final = (
     r"(?:[0-9;:]{0,64}m"  # colour
-    r"|[0-9;]{0,64}[@A-HJ-MPSTXdfr`]"  # move, erase, insert, delete, scroll
+    r"|[0-9;]{0,64}[@A-HK-MPSTXdfr`]"  # move, erase in a line, insert, delete, scroll
+    r"|[0-2]?J"  # erase on the screen; 3 would erase the person's own lines above it
     r"|\?(?:7|12|25|2026)[hl]"  # wrap, blink, cursor, synchronised update
     r"|[0-6]? q)"  # the cursor's shape
 )

@@ -126,6 +126,15 @@ class HeldTty(Tty):
         with _ending():
             await super().write(data)
 
+    async def draw(self, data: bytes) -> None:
+        """Write what the harness drew, until a question covers the screen; raises as `read` does.
+
+        Attack: a flood that waits for the terminal wakes before it hears that it was cancelled.
+        """
+        with _ending():
+            while data and not self.covered:
+                data = await self._write_some(data)
+
     def size(self) -> tuple[int, int]:
         """Give columns and rows; raises as `read` does."""
         with _ending():

@@ -98,7 +98,7 @@ class PtyProxy:
                 continue
             self._tty.begin()
             with anyio.CancelScope() as self._writing:
-                await self._tty.write(self._tty.want_mouse(self._filter.mouse) + shown)
+                await self._tty.draw(self._tty.want_mouse(self._filter.mouse) + shown)
 
     async def _turns(self) -> None:
         """Give keys and sizes to the harness, except while a question has the screen."""

@@ -157,12 +157,17 @@ class Tty:
     async def write(self, data: bytes) -> None:
         """Write all of it; a terminal that is slow makes us wait, cancellable."""
         while data:
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self._fd)
-            except OSError as error:
-                raise _gone(error) from error
+            data = await self._write_some(data)
+
+    async def _write_some(self, data: bytes) -> bytes:
+        """Write what the terminal takes, or wait until it takes something; give the rest."""
+        try:
+            return data[os.write(self._fd, data) :]
+        except BlockingIOError:
+            await anyio.wait_writable(self._fd)
+        except OSError as error:
+            raise _gone(error) from error
+        return data
 
     def _attributes(self) -> list[int | list[bytes | int]]:
         try:

@@ -25,7 +25,7 @@ DIALOG = ("Do you want", "Yes, and", "No, and tell")
 """What the harness's own dialogs say (measured without `denyInsteadOfPrompting`)."""
 PASSED = re.compile(
     rb"[^\x00-\x1f\x7f]|[\b\t\n\r\x07\x0f\x18]|\x1b[78DEM]|\x1b\(B"
-    rb"|\x1b\[[0-9;:]*m|\x1b\[[0-9;]*[@A-HJ-MPSTXdfr`]"
+    rb"|\x1b\[[0-9;:]*m|\x1b\[[0-9;]*[@A-HK-MPSTXdfr`]|\x1b\[[0-2]?J"
     rb"|\x1b\[\?(?:6|7|12|25|1000|1002|1003|1006|1049|2004|2026)[hl]|\x1b\[[0-6]? q"
 )
 """Everything that may reach a terminal: AGP's own and what its filter passes, written once more."""

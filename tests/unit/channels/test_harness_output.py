@@ -76,6 +76,7 @@ ATTACKS = (
     Attack("a control inside a query", b"a\x1b[\r6\nnb"),
     Attack("endless parameters", b"a\x1b[" + b"1;" * 5000 + b"mb"),
     Attack("a string that never ends swallows only the harness's own words", b"a\x1b]0;b", b"a"),
+    Attack("the lines above the screen erased", b"a\x1b[3Jb\x1b[2;3Jc", b"abc"),
     Attack("an escape at the very end", b"ab\x1b"),
     Attack("a byte that is not UTF-8", b"a\xffb", "a�b".encode()),
 )
@@ -108,7 +109,7 @@ def test_text_and_what_draws_pass(data: bytes):
 
 ALLOWED = re.compile(
     r"(?:[^\x00-\x1f\x7f-\x9f]|[\b\t\n\r]|\x1b[78DEM]"
-    r"|\x1b\[[0-9;:]*m|\x1b\[[0-9;]*[@A-HJ-MPSTXdfr`]|\x1b\[\?(?:7|12|25|2026)[hl]"
+    r"|\x1b\[[0-9;:]*m|\x1b\[[0-9;]*[@A-HK-MPSTXdfr`]|\x1b\[[0-2]?J|\x1b\[\?(?:7|12|25|2026)[hl]"
     r"|\x1b\[[0-6]? q)*"
 )
 HOSTILE = st.lists(

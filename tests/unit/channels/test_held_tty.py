@@ -35,3 +35,25 @@ async def test_any_key_ends_the_wait_and_time_does_too(typed: bytes) -> None:
     assert termios.tcgetattr(terminal) == before
     os.close(person)
     os.close(terminal)
+
+
+async def test_what_waits_for_the_terminal_is_not_drawn_over_a_question() -> None:
+    """A flood that the terminal does not take wakes when it does, covered meanwhile."""
+    person, terminal = os.openpty()
+    os.set_blocking(terminal, False)
+    os.set_blocking(person, False)
+    tty, got = HeldTty(terminal), 0
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tty.draw, b"x" * 1_000_000)
+            await anyio.wait_readable(person)
+            tty.covered = True
+            with pytest.raises(BlockingIOError):
+                while data := os.read(person, 65536):
+                    got += len(data)
+    with pytest.raises(BlockingIOError):
+        while data := os.read(person, 65536):
+            got += len(data)
+    assert 0 < got < 1_000_000
+    os.close(person)
+    os.close(terminal)
