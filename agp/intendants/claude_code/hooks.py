@@ -33,7 +33,7 @@ from agp.errors import MessageRefused
 from agp.intendants.claude_code.actions import action_of, says
 from agp.intendants.claude_code.canonical import canonical_input, read_input
 from agp.intendants.claude_code.hand_over import hand_over
-from agp.intendants.claude_code.mentions import brings_picture, mentioned_paths
+from agp.intendants.claude_code.mentions import brings_picture, mentioned_paths, server_prompt
 from agp.intendants.claude_code.settings import HARNESS
 
 if TYPE_CHECKING:
@@ -101,27 +101,32 @@ def _proposed(payload: Payload) -> HookMessage:
 def _prompt(payload: Payload) -> HookMessage:
     session, cwd = _session(payload), _cwd(payload)
     prompt = _text(payload, "prompt")
-    paths = mentioned_paths(prompt)
+    mentions = [_read(session, cwd, path) for path in mentioned_paths(prompt)]
+    if asked := server_prompt(prompt):
+        mentions.append(_mention(session, cwd, asked, {"prompt": prompt}))
     return PromptSubmitted(
         harness_session=session,
         cwd=cwd,
         mode=_mode(payload),
-        mentions=tuple(_mention(session, cwd, path) for path in paths),
+        mentions=tuple(mentions),
         picture=brings_picture(prompt),
     )
 
 
-def _mention(session: str, cwd: str, path: str) -> ToolCall:
-    """Write a mention as the read that it is; it has no id, because no call is made of it."""
-    tool_input: dict[str, Json] = {"file_path": path}
+def _read(session: str, cwd: str, path: str) -> ToolCall:
+    return _mention(session, cwd, "Read", {"file_path": path})
+
+
+def _mention(session: str, cwd: str, tool: str, tool_input: dict[str, Json]) -> ToolCall:
+    """Write a mention as the call that it amounts to; it has no id: no call is made of it."""
     return ToolCall(
         harness_session=session,
         tool_use_id="mention",
         agent_id=None,
         cwd=cwd,
-        tool="Read",
+        tool=tool,
         raw_input=canonical_json(tool_input),
-        action=action_of("Read", tool_input, cwd, None),
+        action=action_of(tool, tool_input, cwd, None),
     )
 
 

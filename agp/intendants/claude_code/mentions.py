@@ -23,7 +23,15 @@ _LONGEST: Final = 4096
 _MENTION: Final = re.compile(r'(?<![0-9A-Za-z_])@(?:"(?P<quoted>[^"]+)"|(?P<plain>[^\s"]\S*))')
 _PICTURE: Final = re.compile(r"\[Image\b", re.IGNORECASE)
 """What stands in a prompt for a picture: one without it is not sent (measured)."""
+_SERVER_PROMPT: Final = re.compile(r"\s*/(mcp__\S+)")
+"""A server is asked for the text of a prompt, which reaches the model (measured)."""
 _CLOSING: Final = re.compile(r"[^0-9A-Za-z_/~*]+$")
+
+
+def server_prompt(prompt: str) -> str:
+    """Give the name of the MCP server's prompt that this asks for, as a tool's; empty: none."""
+    found = _SERVER_PROMPT.match(prompt)
+    return found[1] if found else ""
 
 
 def brings_picture(prompt: str) -> bool:

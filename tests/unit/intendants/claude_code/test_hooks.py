@@ -17,6 +17,7 @@ from agp.contracts.intendant import (
     GrantAsked,
     Noted,
     OutcomeReported,
+    PromptSubmitted,
     SessionClosed,
     SessionOpened,
 )
@@ -277,6 +278,18 @@ def test_a_prompt_hears_an_empty_object_or_the_reason_that_blocks_it() -> None:
     assert blocked == HookReply(
         exit_code=0, stdout=b'{"decision":"block","reason":"not that file"}'
     )
+
+
+def test_what_a_prompt_brings_along_is_a_read_a_servers_call_or_a_picture() -> None:
+    event = HookEvent.USER_PROMPT_SUBMIT
+    prompt = "/mcp__issues__list @/w/a.txt [Image #1]"
+    said = ClaudeCode().parse(request(event, base(event, prompt=prompt)))
+    assert isinstance(said, PromptSubmitted)
+    assert said.picture
+    read, asked = said.mentions
+    assert read.action == ReadAction(path="/w/a.txt")
+    assert isinstance(asked.action, McpAction)
+    assert (asked.action.server, asked.action.tool) == ("issues", "list")
 
 
 MISMATCHES = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agp.errors import MessageRefused
-from agp.intendants.claude_code.mentions import MOST, brings_picture, mentioned_paths
+from agp.intendants.claude_code.mentions import MOST, brings_picture, mentioned_paths, server_prompt
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,16 @@ def test_the_mark_of_a_picture_is_seen(prompt: str) -> None:
 
 def test_words_about_pictures_are_none() -> None:
     assert not brings_picture("[Images] and image #1, /a/b.png, ![alt](x.png)")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("/mcp__issues__p", "mcp__issues__p"),
+        ("  /mcp__issues__p and more", "mcp__issues__p"),
+        ("see /mcp__issues__p", ""),
+        ("/compact", ""),
+    ],
+)
+def test_a_servers_prompt_is_named_as_its_tool_would_be(prompt: str, name: str) -> None:
+    assert server_prompt(prompt) == name
