@@ -44,6 +44,8 @@ class TranscriptWatch:
         self._home = home
         self._uid = view_uid
         self._read_to: dict[_Place, int] = {}
+        self._unfinished: dict[_Place, int] = {}
+        """The size of a file whose last line was being written; it is read again once it grew."""
         self._left = MOST_BYTES
         self._known: set[bytes] = set()
         self.tools: dict[str, str] = {}
@@ -131,10 +133,15 @@ class TranscriptWatch:
         with os.fdopen(descriptor, "rb") as file:
             place = _Place(state.st_dev, state.st_ino)
             at = self._read_to.get(place, 0)
+            if self._unfinished.get(place) == state.st_size:
+                return
             file.seek(at if at <= state.st_size else 0)
             while self._left > 0 and (line := file.readline(LONGEST_LINE)):
-                self._left -= len(line)
                 if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
-                    return  # it is being written
+                    # Not charged: attack, a long line that never ends used the bound up, and
+                    # whatever came later was not looked at.
+                    self._unfinished[place] = state.st_size
+                    return
+                self._left -= len(line)
                 self._read_to[place] = file.tell()
                 yield line

@@ -109,3 +109,15 @@ def test_a_file_that_was_cut_is_read_again_and_its_commands_told_once(
     with path.open("a") as file:
         file.write(shell("one"))
     assert watch.look() == ()
+
+
+def test_a_line_that_never_ends_uses_nothing_up(tmp_path: Path, place: Path) -> None:
+    """It was read anew and charged at every look, until nothing else was looked at."""
+    watch = TranscriptWatch(tmp_path, os.getuid())
+    with (place / "a.jsonl").open("wb") as file:
+        file.truncate(LONGEST_LINE - 1)
+    for _ in range(40):
+        assert watch.look() == ()
+    (place / "b.jsonl").write_text(shell("id") + ran("toolu_later"))
+    assert watch.look() == ("id",)
+    assert watch.executed_here() == (("toolu_later", "Bash"),)
