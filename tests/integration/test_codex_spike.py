@@ -568,7 +568,9 @@ def _asks(vector: Vector) -> ToolCall | GrantAsked:
 @pytest.mark.parametrize("vector", _vectors(), ids=lambda v: f"{v.call}-{v.event.value}")
 def test_every_real_payload_is_carried_by_the_contracts(vector: Vector) -> None:
     message = SpikeCodex().parse(vector.request())
-    assert json.loads(message.model_dump_json()) == vector.message
+    # Members that came later are optional: what was recorded must be read and mean the same.
+    assert type(message).model_validate_json(json.dumps(vector.message)) == message
+    assert vector.message.items() <= json.loads(message.model_dump_json()).items()
     if vector.ticket is not None:
         assert _key(SpikeCodex(), _asks(vector)).input_digest == vector.ticket
 
