@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agp.contracts.policy import ShellAction, Tier, World
@@ -145,13 +145,23 @@ def test_effects_never_raise_and_are_never_empty(command: str) -> None:
     assert len(needs(action).words) <= 1
 
 
-@given(words=st.lists(_SIGNS, min_size=1, max_size=10).map("".join))
+_PIECES = st.one_of(
+    st.text("ab-=.,:/@%+_1", max_size=4),
+    st.text("ab-=.,:/@%+_1 é~*?[]{}()<>|&;#!^", max_size=6).map(lambda text: f"'{text}'"),
+    st.text("ab-=.,:/@%+_1 é~*?[]{}()<>|&;#^'", max_size=6).map(lambda text: f'"{text}"'),
+    st.sampled_from([" ", "\t", "  "]),
+)
+"""What is mostly accepted, so that nearly every example asks bash."""
+
+
+@given(words=st.one_of(st.lists(_PIECES, min_size=1, max_size=10).map("".join), _COMMANDS))
 @settings(max_examples=150, deadline=None)
 @example(words="a'b'\"c\" --x=y a:b 'é ~' \"*{a,b}\"")
 def test_bash_reads_accepted_words_as_we_do(words: str) -> None:
     """The oracle is the real shell, in an empty environment, on one printf."""
     ours = split(f"x {words}")
-    assume(not isinstance(ours, str))
+    if isinstance(ours, str):
+        return  # refused: bash has no say
     assert read_by_bash(f"x {words}") == ours
 
 
