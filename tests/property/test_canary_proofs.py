@@ -12,7 +12,7 @@ from agp.intendants.claude_code.canary_model import CANARY_KEY, CanaryModel, Mod
 from agp.intendants.claude_code.canary_stream import read_stream
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
-NAME = st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable())
+NAME = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=40)
 PROOFS = st.lists(
     st.builds(
         Proof,
