@@ -1,7 +1,7 @@
 # Sourced by scripts/test: run pytest and accept only a run in which everything ran.
 # shellcheck shell=bash
 
-SUITE_TIMEOUT_S=1500
+SUITE_TIMEOUT_S=1800
 ORDINARY=4001
 CLOSING=()
 
