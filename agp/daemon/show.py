@@ -90,8 +90,8 @@ def promises(session_id: str) -> tuple[str, ...]:
     return (
         f"agp: session {session_id}, at the agent's own screen. Its tool calls are governed.",
         "Not decided by AGP, only confined, and journaled as far as it is seen:",
-        "  what its screen does for you itself (/rewind, /export, @files that rules allow).",
-        "!commands do not run there; its /permissions, /config and modes grant nothing.",
+        "  what its screen does for you itself (/rewind, /export).",
+        "!commands are decided like its own; its /permissions, /config and modes grant nothing.",
         "AGP's questions cover the screen. Ctrl-Z puts one aside and brings it back;",
         "  elsewhere: agp approvals, agp approve ID, agp deny ID, agp kill.",
         "",
